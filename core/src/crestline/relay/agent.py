@@ -24,35 +24,35 @@ from crestline.relay.websocket import RefusedError, WebSocket, connect
 
 PING_INTERVAL = 20.0
 SILENCE_LIMIT = 65.0
-"""seconds without a word from the relay after which the connection counts as lost"""
+"""Seconds without a message from the relay after which the connection counts as lost."""
 RETRY_LIMIT = 15.0
-"""seconds between two attempts to connect, at most"""
+"""Maximum seconds between two attempts to connect."""
 HUB_PATIENCE = 60.0
-"""seconds that a call to the hub waits for the connection"""
+"""Seconds for which a call to the hub waits for the connection."""
 GONE = 410
-"""the relay's status for a session that has been ended or replaced"""
+"""The relay's status for a session that has been ended or replaced."""
 
 
 class Config(NamedTuple):
     """Settings of the agent, read from its configuration file."""
 
     url: str
-    """of the relay's endpoint for agents"""
+    """URL of the relay's endpoint for agents."""
     token: str
-    """token of the session"""
+    """Token of the session."""
     server_socket: str
-    """path of the unix socket that the server in the job listens on"""
+    """Path of the unix socket of the server in the job."""
     hub_socket: str
-    """path of the unix socket to make, behind which the hub's API answers"""
+    """Path of the unix socket to create, behind which the hub's API answers."""
     ca_file: str | None = None
-    """PEM file of the authority that signed the relay's certificate"""
+    """PEM file of the authority that signed the relay's certificate."""
 
     @classmethod
     def load(cls, file: Path) -> Config:
         """Read the file.
 
         Raises:
-            PermissionError: others may read it.
+            PermissionError: other users can read it.
         """
         if file.stat().st_mode & 0o077:
             raise PermissionError(f"{file} holds a secret: only its owner may read it (chmod 600).")
@@ -60,11 +60,11 @@ class Config(NamedTuple):
 
 
 class SessionEndedError(Exception):
-    """The relay has ended this session, or a newer one has taken its place: the server is wanted no more."""
+    """The relay has ended this session, or a newer one has taken its place, so the server must end."""
 
 
 class Agent:
-    """Keeps one connection to the relay up."""
+    """Keeps a connection to the relay open."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -72,10 +72,10 @@ class Agent:
         self._connected = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled.
+        """Run until cancelled.
 
         Raises:
-            SessionEndedError: the relay wants this session no more.
+            SessionEndedError: the relay has ended this session.
         """
         hub = await asyncio.start_unix_server(self._to_hub, self._config.hub_socket)
         os.chmod(self._config.hub_socket, 0o600)
@@ -97,7 +97,7 @@ class Agent:
             hub.close()
 
     async def _run_connection(self) -> None:
-        """One connection, from its handshake to its end."""
+        """Serve one connection from its handshake to its end."""
         headers = {"Authorization": f"Bearer {self._config.token}"}
         job = next((os.environ[name] for name in ("SLURM_JOB_ID", "PBS_JOBID", "HQ_JOB_ID") if name in os.environ), "")
         if job:
@@ -122,7 +122,7 @@ class Agent:
     async def _to_server(self, stream: Stream, _purpose: str) -> None:
         try:
             reader, writer = await connect_unix(self._config.server_socket)
-        except OSError:  # not listening yet, or no more
+        except OSError:  # the server does not listen yet, or no longer
             await give_up(stream)
             return
         await splice(stream, reader, writer)
@@ -149,7 +149,7 @@ async def _keep_alive(socket: WebSocket) -> None:
 
 
 async def run_command(config: Config, command: list[str]) -> int:
-    """Run the command beside an agent; its exit code, 128 and the signal's number where one ended it."""
+    """Run the command beside an agent and return its exit code, or 128 plus the number of the signal that ended it."""
     process = await asyncio.create_subprocess_exec(*command)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -172,7 +172,7 @@ def _pass_on(process: asyncio.subprocess.Process, number: int) -> None:
 
 
 def tell(text: str) -> None:
-    """One line into the job's stderr."""
+    """Write a line to the job's stderr."""
     print(f"[crestline relay] {text}", file=sys.stderr, flush=True)
 
 

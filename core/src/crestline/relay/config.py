@@ -1,4 +1,4 @@
-"""How a relay is set up: which hubs it serves."""
+"""Configuration of a relay: the hubs that it serves."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ class HubConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Settings of one JupyterHub behind the relay."""
 
     key_file: str
-    """file with the key that the hub signs sessions with, readable by its owner alone"""
+    """File with the key with which the hub signs sessions, readable by its owner only."""
     ingress: str
-    """where that hub's proxy comes in: `127.0.0.1:9001`, or `unix:/run/crestline/relay.sock`"""
+    """Address for that hub's proxy: `127.0.0.1:9001`, or `unix:/run/crestline/relay.sock`."""
     certificate: str | None = None
-    """PEM files that make the ingress speak TLS"""
+    """PEM file of the certificate for an ingress with TLS."""
     private_key: str | None = None
     max_streams_per_session: Annotated[int, msgspec.Meta(ge=1)] = 512
-    """requests and WebSockets that one server may have open at once"""
+    """Maximum number of open requests and WebSockets of one server."""
     max_streams_per_user: Annotated[int, msgspec.Meta(ge=1)] = 1024
-    """the same for all servers of one user"""
+    """The same for all servers of one user."""
     max_streams: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """the same for all users of the hub, a quarter of them for users with few; 0: what half of the process's
-    descriptors allow"""
+    """The same for all users of the hub, a quarter of them reserved for users with few; 0: as many as half of the
+    process's file descriptors allow."""
     idle_timeout: Annotated[float, msgspec.Meta(gt=0)] = 900.0
-    """seconds without a byte in either direction after which a request or a WebSocket is closed"""
+    """Seconds without a byte in either direction after which a request or a WebSocket is closed."""
 
     def key(self) -> HubKey:
-        """
+        """Read the key.
+
         Raises:
             ConfigError: the key file cannot be used.
         """
@@ -53,9 +54,10 @@ class HubConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ConfigError(f"{file}: {error}", hint=f"openssl rand -hex 32 > {file}") from error
 
     def tls(self) -> ssl.SSLContext | None:
-        """
+        """Return the TLS context of the ingress; None: plain HTTP.
+
         Raises:
-            ConfigError: no certificate where one is needed, or one that cannot be used.
+            ConfigError: a required certificate is missing, or it cannot be used.
         """
         if self.certificate is None:
             host = self.ingress.rpartition(":")[0].strip("[]")
@@ -77,22 +79,23 @@ class RelayConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The relay's part of a gateway's configuration."""
 
     hubs: dict[str, HubConfig] = {}
-    """by a name that the log uses"""
+    """Settings of each hub, by a name for the log."""
 
 
 class StandaloneConfig(RelayConfig, kw_only=True, forbid_unknown_fields=True):
-    """A relay's own file."""
+    """Configuration file of a standalone relay."""
 
     limits: ConnectionLimits = ConnectionLimits()
     trusted_proxies: list[str] = []
-    """addresses and networks of proxies that may bring many connections, and whose `X-Forwarded-For` is believed"""
+    """Addresses and networks of proxies that can open many connections, and whose `X-Forwarded-For` the relay
+    trusts."""
 
 
 def load_relay_config(file: Path) -> StandaloneConfig:
-    """Read a relay's own TOML file.
+    """Read the TOML file of a standalone relay.
 
     Raises:
-        ConfigError: the file is absent, is not TOML, or has a key or value that cannot be used.
+        ConfigError: the file does not exist, is not TOML, or has an invalid key or value.
     """
     try:
         values: dict[str, Any] = tomllib.loads(read_config(file))

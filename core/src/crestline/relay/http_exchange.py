@@ -1,8 +1,8 @@
-"""One HTTP exchange through the relay, read by an HTTP parser (h11) on both sides.
+"""One HTTP exchange through the relay, parsed by an HTTP parser (h11) on both sides.
 
-What the parser understood is written anew, nothing else is sent: one request and its answer per connection. Bytes
-behind the request are dropped, headers of one connection (RFC 9110, section 7.6.1) stay on it, and a connection
-switches to another protocol only where the request may ask for that and the answer agrees.
+The relay sends only what the parser understood, encoded again: one request and its response per connection. Bytes after
+the request are dropped, headers of one connection (RFC 9110, section 7.6.1) are removed, and a connection switches to
+another protocol only if the request may ask for that and the response agrees.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from crestline.relay.splice import give_up
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 256
 HEAD_TIMEOUT = 30.0
-"""seconds until a request's head is complete"""
+"""Seconds until a request's head is complete."""
 LINGER = 30.0
-"""seconds that a client may take to read the end of its answer"""
+"""Seconds for a client to read the end of its response."""
 
 _HOP_BY_HOP = {
     b"connection",
@@ -40,7 +40,7 @@ _HOP_BY_HOP = {
 _OF_PROXIES = re.compile(
     rb"forwarded|via|x-real-ip|x-scheme|x-(client|forwarded|original|rewrite|http-method)-?.*|.*_.*", re.IGNORECASE
 )
-"""headers in which a proxy names the client, the path or the method, and names that CGI takes for those of others"""
+"""Headers in which a proxy names the client, the path or the method, and names that CGI confuses with them."""
 _METHODS = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND", b"PROPPATCH", b"MKCOL"}
 _METHODS |= {b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH"}  # jupyter-server-proxy serves WebDAV, too
 
@@ -51,23 +51,23 @@ class Peer(Protocol):
     """One end of a connection: a stream of the relay, or a socket."""
 
     async def read(self) -> bytes:
-        """The next bytes; empty at the end."""
+        """Return the next bytes; empty at the end."""
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`; waits while the peer takes no more."""
+        """Send all of `data`, waiting while the peer does not accept more."""
 
     async def end(self) -> None:
         """Close the writing direction."""
 
     async def finish(self) -> None:
-        """Close the connection once the peer has read what was written, or after a while."""
+        """Close the connection when the peer has read everything, or after a while."""
 
     async def close(self) -> None:
-        """Give the connection up, in both directions."""
+        """Abort the connection in both directions."""
 
 
 class StreamPeer:
-    """A stream of the relay as one end."""
+    """A stream of the relay as one end of an exchange."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -114,7 +114,7 @@ class SocketPeer:
 
 
 class RefusedRequestError(Exception):
-    """The request is not passed on; says with which status it is answered."""
+    """The relay does not forward the request; contains the status of the response."""
 
     def __init__(self, status: int, text: str, retry_after: int = 0) -> None:
         super().__init__(text)
@@ -123,19 +123,19 @@ class RefusedRequestError(Exception):
 
 
 class RequestLeftError(ConnectionError):
-    """The client went away before its answer was complete."""
+    """The client disconnected before its response was complete."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """How a request goes on.
+    """How a request is forwarded.
 
     Args:
         idle_timeout: seconds without a byte in either direction after which the exchange ends.
-        unanswered: what the client reads where the server went away without a byte.
+        unanswered: response for the client if the server disconnected without one.
         host: replaces the header `Host`; headers that only proxies write are dropped then.
-        may_upgrade: whether a WebSocket may be opened.
-        max_body: bytes of the request's body; None: no limit, as none of it is kept.
+        may_upgrade: whether a WebSocket can be opened.
+        max_body: maximum bytes of the request's body; None: unlimited, because the relay does not store it.
     """
 
     idle_timeout: float
@@ -146,7 +146,7 @@ class Passage:
 
 
 class Exchange:
-    """A request, once its head has been read, and its answer."""
+    """A request whose head has been read, and its response."""
 
     def __init__(self, client: Peer, connection: h11.Connection, request: h11.Request) -> None:
         self._client = client
@@ -154,7 +154,7 @@ class Exchange:
         self._outgoing = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         self._request = request
         self._heard = False
-        """whether the server has sent anything"""
+        """Whether the server has sent anything."""
         self._alive: Callable[[], None] = lambda: None
 
     @property
@@ -169,7 +169,7 @@ class Exchange:
 
     @property
     def announced_size(self) -> int:
-        """Bytes of the body, where the head says how many; h11 has checked that it is a number."""
+        """Bytes of the body as announced in the head. h11 has checked that it is a number."""
         return next((int(value) for name, value in self._request.headers if name == b"content-length"), 0)
 
     async def refuse(self, refusal: RefusedRequestError) -> None:
@@ -177,9 +177,9 @@ class Exchange:
         await _refuse(self._client, self._incoming, refusal)
 
     async def run(self, server: Peer, passage: Passage) -> None:
-        """Pass the request on, and its answer back; the server's connection is closed then.
+        """Forward the request and its response, and close the connection to the server.
 
-        If the exchange fails before the answer has begun, the client gets an error; else its connection just ends.
+        If the exchange fails before the response has begun, the client gets an error. Otherwise its connection ends.
         """
         try:
             await self._run(server, passage)
@@ -208,7 +208,7 @@ class Exchange:
             try:
                 await asyncio.wait([asking, answering], return_when=asyncio.FIRST_COMPLETED)
                 if answering.done() and not switched.is_set():
-                    answering.result()  # an answer ends the exchange, whether or not the request was read to its end
+                    answering.result()  # a response ends the exchange, even if the request was not read to its end
                 else:
                     await asyncio.gather(asking, answering)
             finally:
@@ -217,7 +217,7 @@ class Exchange:
                 await asyncio.gather(asking, answering, return_exceptions=True)
 
     async def _ask(self, server: Peer, passage: Passage, switched: asyncio.Event) -> None:
-        """The request on its way, then bytes of the protocol that it asked for."""
+        """Forward the request, then bytes of the protocol that it asked for."""
         upgrades = passage.may_upgrade and _asks_for_websocket(self._request)
         await server.write(self._outgoing.send(_passed_on(self._request, passage.host, upgrades)) or b"")
         size = 0
@@ -243,7 +243,7 @@ class Exchange:
         await server.end()
 
     async def _answer(self, server: Peer, switched: asyncio.Event) -> None:
-        """The answer on its way, then bytes of the other protocol."""
+        """Forward the response, then bytes of the other protocol."""
         while True:
             event = await self._next(self._outgoing, server)
             if isinstance(event, h11.InformationalResponse):
@@ -282,7 +282,7 @@ class Exchange:
                 self._alive()
                 self._heard = self._heard or (not of_client and bool(data))
                 connection.receive_data(data)
-            elif event is h11.PAUSED:  # an upgrade that was not granted
+            elif event is h11.PAUSED:  # an upgrade that was refused
                 raise h11.RemoteProtocolError("The peer goes on where it has to wait.")
             elif isinstance(event, h11.ConnectionClosed):
                 raise ConnectionResetError("The peer closed the connection.")
@@ -291,11 +291,11 @@ class Exchange:
 
 
 async def read_exchange(client: Peer, *, needs_host: bool = True) -> Exchange:
-    """Read the head of a request. A request that cannot be read is answered here.
+    """Read the head of a request. A malformed request is answered here.
 
     Raises:
-        RefusedRequestError: not a complete head of a request within the limits; the client has its answer.
-        OSError: the client went away.
+        RefusedRequestError: the head is incomplete or exceeds a limit; the client has its response.
+        OSError: the client disconnected.
     """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
     try:
@@ -325,7 +325,7 @@ async def read_exchange(client: Peer, *, needs_host: bool = True) -> Exchange:
 
 
 async def _refuse(client: Peer, connection: h11.Connection, refusal: RefusedRequestError) -> None:
-    """An answer of the relay's own, unless another one has begun."""
+    """Send a response of the relay's own, unless another one has begun."""
     if connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
         return
     body = str(refusal).encode()
@@ -338,7 +338,7 @@ async def _refuse(client: Peer, connection: h11.Connection, refusal: RefusedRequ
         await client.write(b"".join(each or b"" for each in data))
         await client.end()
     except (OSError, h11.LocalProtocolError):
-        return  # it went away
+        return  # the client disconnected
 
 
 def _passed_on(request: h11.Request, host: str | None, upgrades: bool) -> h11.Request:
@@ -352,13 +352,13 @@ def _passed_on(request: h11.Request, host: str | None, upgrades: bool) -> h11.Re
 
 
 def _passed_back(response: h11.Response) -> h11.Response:
-    """The answer says that the connection closes: else a proxy would use it once more."""
+    """Mark the connection as closing, so that a proxy does not use it again."""
     headers = [*_end_to_end(response.headers, False), (b"Connection", b"close")]
     return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)
 
 
 def _end_to_end(headers: h11._headers.Headers, upgrades: bool) -> Headers:
-    """The headers without those of one connection; one header says how long the body is."""
+    """Return the headers without those of one connection. One header has the length of the body."""
     named = {token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")}
     dropped = _HOP_BY_HOP | (named - {b"host", b"content-length"})
     chunked = any(name == b"transfer-encoding" for name, _ in headers)

@@ -1,4 +1,4 @@
-"""The way from the job to the hub: requests for the hub's API, and for nothing else."""
+"""Forwards requests of the job to the hub's API, and no other requests."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ IDLE_TIMEOUT = 120.0
 CONNECT_TIMEOUT = 20.0
 MAX_BODY = 1 << 20
 MAX_DECODINGS = 4
-"""times that a path may be encoded; each proxy on the way to the hub undoes one of them"""
+"""Maximum number of times that a path can be encoded. Each proxy on the way to the hub decodes it once."""
 _LEADS_UP = re.compile(r"(?:^|[/\\])\.{1,2}(?:$|[/\\;?#\s])")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 async def call_hub(stream: Stream, session: Session, limits: StreamLimits) -> None:
-    """Serve one stream that an agent has opened: one request, to a path below the URL of the hub's API."""
+    """Serve one stream of an agent: one request, to a path below the URL of the hub's API."""
     client = StreamPeer(stream)
     try:
         with limits.stream(session):
@@ -91,7 +91,7 @@ def _context() -> ssl.SSLContext:
 
 
 def leads_below(path: str, base: str) -> bool:
-    """Whether a request's path stays below `base`, however often the proxies on its way decode it."""
+    """Whether a request's path stays below `base`, however often proxies decode it."""
     if not f"{path}/".startswith(base.rstrip("/") + "/"):
         return False
     for _ in range(MAX_DECODINGS):

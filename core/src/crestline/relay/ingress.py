@@ -1,4 +1,4 @@
-"""Where the hub's proxy comes in: finds the session of a request by its path, and joins the two connections."""
+"""The listener for the hub's proxy: finds the session of a request by its path, and connects the two."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _PAUSE = 0.5
-"""seconds without new connections after the system had no descriptor or memory for one"""
+"""Seconds without new connections after the system had no free descriptor or memory."""
 _ACCEPTING = "relay ingress"
 
 RECONNECT_GRACE = 20.0
-"""seconds that a request waits for an agent whose connection is lost"""
+"""Seconds for which a request waits for an agent whose connection is lost."""
 
 
 class Ingress:
     """A listener for one hub's proxy.
 
     Args:
-        address: `host:port`, or `unix:/path` (made for its owner alone).
-        limits: of the requests that sessions may have open at once.
-        max_heads: connections at once whose request has not been read yet, or that are not encrypted yet; further ones
-            are closed.
+        address: `host:port`, or `unix:/path` (created for its owner only).
+        limits: limits of the requests that sessions can have open at once.
+        max_heads: maximum number of connections whose request has not been read yet, or that are not encrypted yet.
+            Further ones are closed.
         idle_timeout: seconds without a byte in either direction after which a request ends.
-        tls: certificate and key of the listener; None: plain HTTP, which belongs on loopback.
+        tls: certificate and key of the listener; None: plain HTTP, which must be on loopback.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Ingress:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address cannot be bound.
         """
         if self.address.startswith("unix:"):
             path = Path(self.address.removeprefix("unix:"))
@@ -85,7 +85,7 @@ class Ingress:
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
             for family, kind, protocol, _, address in dict.fromkeys(found):
-                listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY for named protocols alone
+                listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only for named protocols
                 self._listeners.append(listener)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
@@ -98,7 +98,7 @@ class Ingress:
 
     @property
     def port(self) -> int:
-        """The port that was taken, where the address says 0."""
+        """The port, if the address has port 0."""
         if not self._listeners:
             raise RuntimeError("The ingress has not been started.")
         return int(self._listeners[0].getsockname()[1])
@@ -116,12 +116,12 @@ class Ingress:
         task.add_done_callback(self._tasks.discard)
 
     async def _accept(self, listener: socket.socket) -> None:
-        """Take connections, and count each from before TLS on."""
+        """Accept connections, and count each before its TLS handshake."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 connection, _ = await loop.sock_accept(listener)
-            except OSError as error:  # no descriptor or no memory: others may come free
+            except OSError as error:  # no free descriptor or memory: others may become free
                 logger.error("relay: no connection can be accepted at %s for now: %s", self.address, error.strerror)
                 await asyncio.sleep(_PAUSE)
                 continue
@@ -187,7 +187,7 @@ class Ingress:
 
 
 async def _head(client: SocketPeer) -> Exchange | None:
-    """The request of a new connection; None for one that was refused, or whose client went away."""
+    """Read the request of a new connection; None if it was refused, or its client disconnected."""
     try:
         return await read_exchange(client)
     except (RefusedRequestError, OSError) as error:

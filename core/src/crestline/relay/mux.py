@@ -1,4 +1,5 @@
-"""Many streams over one message channel, each with its own flow control, so that a slow reader holds up only itself."""
+"""Many streams over one message channel, each with its own flow control, so that a slow reader only blocks its own
+stream."""
 
 from __future__ import annotations
 
@@ -22,18 +23,18 @@ from crestline.relay.frames import (
 )
 
 MAX_STREAMS = 1024
-"""streams at once on one channel; a peer that opens more has them reset"""
+"""Maximum number of streams on one channel. If a peer opens more, they are reset."""
 MAX_UNREAD = 32 << 20
-"""bytes at once that have come on one channel and have not been read; above, the stream that was read the longest time
-ago is reset"""
+"""Maximum number of received bytes of a channel that have not been read. Above it, the stream that was read the
+longest time ago is reset."""
 
 
 class ChannelLostError(ConnectionError):
-    """The channel is gone, or its peer broke the protocol."""
+    """The channel was closed, or its peer violated the protocol."""
 
 
 class Stream:
-    """One byte stream in both directions; made by `Multiplexer`."""
+    """A byte stream in both directions, created by `Multiplexer`."""
 
     def __init__(self, mux: Multiplexer, number: int) -> None:
         self.number = number
@@ -51,7 +52,7 @@ class Stream:
         self.broken = False
 
     async def read(self) -> bytes:
-        """The next bytes; empty when the peer has ended the stream.
+        """Return the next bytes; empty when the peer has ended the stream.
 
         Raises:
             ConnectionResetError: the stream was reset or the channel lost.
@@ -72,7 +73,7 @@ class Stream:
         return chunk
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`; waits while the peer has no room.
+        """Send all of `data`, waiting while the peer has no room.
 
         Raises:
             ConnectionResetError: the stream was reset or the channel lost.
@@ -97,7 +98,7 @@ class Stream:
             self._forget_if_over()
 
     async def reset(self) -> None:
-        """Give the stream up in both directions; harmless when it is over."""
+        """Abort the stream in both directions. Has no effect on a closed one."""
         self.discard()
         if not self.broken and not (self._ended and self._peer_ended):
             self.lose()
@@ -105,7 +106,7 @@ class Stream:
             await self._mux.send(frame(RESET, self.number))
 
     async def _grant(self) -> None:
-        """Tell the peer of the room that reading has made, in large steps."""
+        """Grant the peer the room that reading has made, in large steps."""
         if self._taken >= WINDOW_SIZE // 2 and not self._peer_ended and not self.broken:
             taken, self._taken = self._taken, 0
             await self._mux.send(frame(WINDOW, self.number, COUNT.pack(taken)))
@@ -114,7 +115,7 @@ class Stream:
         if self._ended and self._peer_ended:
             self._mux.forget(self.number)
 
-    # What the peer says; called by the multiplexer, never waits.
+    # Events of the peer. The multiplexer calls these methods, which never wait.
 
     def take(self, payload: bytes) -> None:
         self._received.append(payload)
@@ -152,9 +153,9 @@ class Multiplexer:
     """Streams over a channel of messages.
 
     Args:
-        send: puts one message on the channel; may wait while the channel is full.
-        opens_even: whether the streams that this side opens have even numbers; the peer's have the others.
-        on_open: what to do with a stream that the peer opens, and what it is for; None: such streams are reset.
+        send: sends one message on the channel; may wait while the channel is full.
+        opens_even: whether the streams that this side opens have even numbers; the peer's have odd ones.
+        on_open: called with a stream that the peer opens and its purpose; None: such streams are reset.
     """
 
     def __init__(
@@ -173,18 +174,18 @@ class Multiplexer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reads = itertools.count()
         self.unread = 0
-        """bytes that have come and that nothing has read yet"""
+        """Received bytes that have not been read yet."""
         self.closed = asyncio.Event()
 
     def next_read(self) -> int:
-        """Numbers the reads of all streams, so that the one whose last read is the oldest can be found."""
+        """Number the reads of all streams, to find the one that was read the longest time ago."""
         return next(self._reads)
 
     async def open(self, purpose: str) -> Stream:
-        """A new stream.
+        """Open a stream.
 
         Raises:
-            ChannelLostError: the channel is gone.
+            ChannelLostError: the channel is closed.
         """
         stream = Stream(self, self._next)
         self._next += 2
@@ -193,10 +194,10 @@ class Multiplexer:
         return stream
 
     async def send(self, message: bytes) -> None:
-        """Put one frame on the channel.
+        """Send one frame.
 
         Raises:
-            ChannelLostError: the channel is gone.
+            ChannelLostError: the channel is closed.
         """
         async with self._sending:
             if self.closed.is_set():
@@ -207,10 +208,10 @@ class Multiplexer:
                 raise ChannelLostError("The relay's channel is gone.") from error
 
     async def receive(self, message: bytes) -> None:
-        """Take one message off the channel; never waits for a reader.
+        """Process one message of the channel, without waiting for a reader.
 
         Raises:
-            ChannelLostError: the peer broke the protocol; the channel must be closed.
+            ChannelLostError: the peer violated the protocol; the channel must be closed.
         """
         try:
             kind, number, payload = parse(message)
@@ -221,7 +222,7 @@ class Multiplexer:
             return
         stream = self._streams.get(number)
         if stream is None:
-            return  # it was reset on this side while the frame was under way
+            return  # this side has reset it meanwhile
         if kind == DATA:
             stream.take(payload)
             if self.unread > MAX_UNREAD:
@@ -250,11 +251,11 @@ class Multiplexer:
         task.add_done_callback(self._tasks.discard)
 
     def forget(self, number: int) -> None:
-        """Drop a stream that is over."""
+        """Remove a closed stream."""
         self._streams.pop(number, None)
 
     def close(self) -> None:
-        """The channel is gone: every stream is lost."""
+        """Close the channel. Every stream is lost."""
         self.closed.set()
         for stream in list(self._streams.values()):
             stream.lose()

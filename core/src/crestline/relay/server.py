@@ -1,10 +1,10 @@
-"""The relay as an ASGI application: agents connect to it, hubs ask about their sessions and end them.
+"""The relay as an ASGI application: agents connect to it, hubs query their sessions and end them.
 
-- `WebSocket {root}/agents`, bearer: a session token; 401 not signed by a hub, 409 held by another job, 410 not wanted
-  any more.
-- `GET {root}/sessions/{id}`, bearer: a manager token; `{"connected", "job", "streams"}`, 404 as long as no agent has
-  come.
-- `DELETE {root}/sessions/{id}`, bearer: a manager token; the agent is sent away and ends its server.
+- `WebSocket {root}/agents`, bearer: a session token; 401 not signed by a hub, 409 held by another job, 410 ended or
+  replaced.
+- `GET {root}/sessions/{id}`, bearer: a manager token; `{"connected", "job", "streams"}`, 404 before an agent has
+  connected.
+- `DELETE {root}/sessions/{id}`, bearer: a manager token; the agent is disconnected and ends its server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class Hub:
-    """One hub: its key, its sessions, its proxy's way in."""
+    """One hub: its key, its sessions, its ingress."""
 
     def __init__(self, name: str, config: HubConfig, descriptors: int) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Hub:
 
 
 class Relay:
-    """The application; `start` before the first request, `stop` after the last.
+    """The application. Call `start` before the first request and `stop` after the last.
 
     Raises:
         ConfigError: a hub's key or certificate cannot be used.
@@ -66,7 +66,7 @@ class Relay:
             await hub.ingress.start()
 
     async def stop(self) -> None:
-        """Close the ingresses and drop the agents; they come back when there is a relay again."""
+        """Close the ingresses and disconnect the agents, which reconnect when a relay runs again."""
         for hub in self.hubs:
             await hub.ingress.stop()
             for place in hub.sessions.all():
@@ -166,7 +166,7 @@ class Relay:
 
 
 async def _pump(receive: Receive, mux: Multiplexer) -> None:
-    """Feed the channel's messages to its streams until either end closes it."""
+    """Pass the channel's messages to its streams until either end closes it."""
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -184,7 +184,7 @@ def _bearer(scope: Scope) -> str:
 
 
 async def _reject(scope: Scope, send: Send, status: int, reason: str) -> None:
-    """Refuse a WebSocket with a status that says why, where the server can (ASGI's websocket.http.response)."""
+    """Refuse a WebSocket with a status, if the server supports that (ASGI's websocket.http.response)."""
     if "websocket.http.response" in (scope.get("extensions") or {}):
         headers = [(b"content-type", b"text/plain; charset=utf-8")]
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})

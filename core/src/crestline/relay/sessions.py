@@ -1,4 +1,4 @@
-"""Which jobs are connected, and which session counts for a path."""
+"""The sessions of a hub, their connections, and the session for each path."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class RelaySession:
 
     session: Session
     job: str = ""
-    """id of the job whose agent came first; no other job's is let in"""
+    """Id of the job whose agent connected first. Agents of other jobs are refused."""
     mux: Multiplexer | None = None
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     streams: int = 0
-    """streams opened since the relay started"""
+    """Number of streams opened since the relay started."""
 
 
 class Sessions:
@@ -40,10 +40,10 @@ class Sessions:
         self._ended: dict[str, float] = {}
 
     def attach(self, session: Session, job: str, mux: Multiplexer) -> RelaySession:
-        """An agent has come; the connection that it had before is dropped.
+        """Attach an agent's connection, and drop its previous one.
 
         Raises:
-            SessionGoneError: it is not wanted any more.
+            SessionGoneError: the session was ended or replaced.
             OtherJobError: the session belongs to another job.
         """
         self._expire()
@@ -67,14 +67,14 @@ class Sessions:
         return place
 
     def detach(self, place: RelaySession, mux: Multiplexer) -> None:
-        """That connection is gone; the session waits for its agent."""
+        """Detach a lost connection. The session waits for its agent."""
         mux.close()
         if place.mux is mux:
             place.mux = None
             place.connected.clear()
 
     def end(self, identifier: str) -> None:
-        """End a session, connected or not: its agent is told so and comes back no more."""
+        """End a session, connected or not. Its agent is notified and does not reconnect."""
         self._ended[identifier] = time.time() + 86400 * 60
         for place in list(self._by_path.values()):
             if place.session.id == identifier:
@@ -82,11 +82,11 @@ class Sessions:
                 del self._by_path[canonical(place.session.path)]
 
     def find(self, identifier: str) -> RelaySession | None:
-        """Return the session of this id, None if it is unknown."""
+        """Return the session with this id, or None."""
         return next((place for place in self._by_path.values() if place.session.id == identifier), None)
 
     def for_request(self, path: str) -> RelaySession | None:
-        """The session that a request for this path belongs to: the one with the longest path that leads to it."""
+        """Return the session of a request: the one with the longest path that contains this path."""
         segments = canonical(path).split("/")
         for length in range(len(segments), 0, -1):
             place = self._by_path.get("/".join(segments[:length]))
@@ -113,9 +113,9 @@ class Sessions:
 
 
 def canonical(path: str) -> str:
-    """A path in the one form in which paths are compared: decoded, without the slash at its end.
+    """Return a path in the form in which paths are compared: decoded, without the slash at its end.
 
-    A segment that decodes to a slash or a dot segment keeps its encoding: it never names another path.
+    A segment that decodes to a slash or a dot segment keeps its encoding, so that it never names another path.
     """
     segments = []
     for segment in path.rstrip("/").split("/"):

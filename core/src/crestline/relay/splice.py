@@ -1,4 +1,4 @@
-"""Joins a stream of the relay with a socket, in both directions."""
+"""Connects a stream of the relay with a socket, in both directions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crestline.relay.mux import Stream
 
 
 async def splice(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy until both sides have ended or one of them breaks; the socket is closed then, and the stream over."""
+    """Copy until both sides have ended or one of them fails, then close the socket and the stream."""
     outward = asyncio.ensure_future(_to_stream(reader, stream))
     inward = asyncio.ensure_future(_to_socket(stream, writer))
     try:
@@ -24,7 +24,7 @@ async def splice(stream: Stream, reader: asyncio.StreamReader, writer: asyncio.S
 
 
 async def give_up(stream: Stream) -> None:
-    """Reset a stream unless it is over already, whether or not the channel is still there."""
+    """Reset a stream unless it is closed, whether or not the channel still exists."""
     try:
         await stream.reset()
     except ConnectionError:

@@ -1,4 +1,4 @@
-"""A relay on its own, beside a gateway that has none: one uvicorn server."""
+"""A standalone relay, for a gateway without one: one uvicorn server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from crestline.serving.server import HttpServer, bind, take_activated_socket
 
 
 class Server(HttpServer):
-    """A relay bound to its address; its endpoints are below `/relay`.
+    """A relay bound to its address. Its endpoints are below `/relay`.
 
     Args:
-        port: 0 takes a free one.
-        certificate, private_key: PEM files that make it speak TLS.
+        config: the hubs.
+        host: address to listen on.
+        port: 0: a free one.
+        certificate, private_key: PEM files for TLS.
 
     Raises:
         ConfigError: the address cannot be bound, or a hub's key or certificate cannot be used.
@@ -61,7 +63,7 @@ class Server(HttpServer):
         super().run_forever()
 
     async def run_here(self) -> None:
-        """The same within a running event loop."""
+        """As `run_forever`, within a running event loop."""
         await self.serve(sockets=[])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

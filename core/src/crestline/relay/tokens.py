@@ -1,4 +1,4 @@
-"""Session tokens: a hub signs them, the relay trusts what they say. Both know the hub's key."""
+"""Session tokens, which a hub signs and the relay verifies. Both have the hub's key."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ AGENT = "agent"
 
 
 class InvalidTokenError(ValueError):
-    """The token was not signed with this key, has expired, or is for something else."""
+    """The token was not signed with this key, has expired, or has another purpose."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a session token grants: to be the server of one user at one path."""
+    """The grant of a session token: to be the server of one user at one path."""
 
     id: str
     user: str
     path: str
-    """the server's base URL at the hub: `/user/alice/` or `/user/alice/gpu/`"""
+    """The server's base URL at the hub: `/user/alice/` or `/user/alice/gpu/`."""
     hub_api: str
-    """URL of the hub's API as the relay reaches it, `http://127.0.0.1:8081/hub/api`"""
+    """URL of the hub's API for the relay, `http://127.0.0.1:8081/hub/api`."""
     issued: float
-    """seconds since the epoch; of two sessions for one path, the later one counts"""
+    """Seconds since the epoch. Of two sessions for one path, the later one counts."""
     expires: float
 
 
 class HubKey:
-    """A hub's key, and what is signed with it.
+    """A hub's key, which signs tokens.
 
     Raises:
-        ValueError: the key is too short to be one.
+        ValueError: the key is too short.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -50,7 +50,7 @@ class HubKey:
         self._key = OctKey.import_key(key)
 
     def new_session(self, *, user: str, path: str, hub_api: str, lifetime: float) -> tuple[Session, str]:
-        """A session that lives for `lifetime` seconds, and its token."""
+        """Create a session that is valid for `lifetime` seconds, and its token."""
         now = time.time()
         session = Session(secrets.token_hex(12), user, path, hub_api, now, now + lifetime)
         claims = {
@@ -65,14 +65,14 @@ class HubKey:
         return session, jwt.encode({"alg": ALGORITHM}, claims, self._key)
 
     def manager_token(self, lifetime: float = 60) -> str:
-        """A token with which the hub asks about sessions and ends them."""
+        """Create a token with which the hub queries sessions and ends them."""
         return jwt.encode({"alg": ALGORITHM}, {"use": MANAGE, "exp": time.time() + lifetime}, self._key)
 
     def session(self, token: str) -> Session:
-        """What an agent's token grants.
+        """Return the session of an agent's token.
 
         Raises:
-            InvalidTokenError: nothing.
+            InvalidTokenError: the token is invalid.
         """
         claims = self._claims(token, AGENT)
         try:
@@ -88,9 +88,10 @@ class HubKey:
             raise InvalidTokenError("The token names no session.") from error
 
     def check_manager(self, token: str) -> None:
-        """
+        """Check a token of the hub.
+
         Raises:
-            InvalidTokenError: it is not the hub's.
+            InvalidTokenError: the token is not the hub's.
         """
         self._claims(token, MANAGE)
 

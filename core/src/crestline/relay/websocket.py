@@ -1,4 +1,5 @@
-"""A WebSocket client of the standard library alone (RFC 6455), for the agent: a compute node may have nothing more."""
+"""A WebSocket client (RFC 6455) with only the standard library, for the agent, because a compute node may have no
+more."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MAX_MESSAGE = 1 << 20
 CONNECT_TIMEOUT = 30.0
-"""seconds after which an attempt to connect is given up"""
+"""Seconds after which an attempt to connect fails."""
 
 
 class RefusedError(ConnectionError):
@@ -29,16 +30,16 @@ class RefusedError(ConnectionError):
 
 
 class WebSocket:
-    """A client's end of one connection; made by `connect`."""
+    """The client's end of a connection, created by `connect`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self.heard = time.monotonic()
-        """when the server last sent anything"""
+        """When the server last sent anything, as a reading of `time.monotonic()`."""
 
     async def send(self, message: bytes, opcode: int = BINARY) -> None:
-        """Send one message; waits while the connection is full."""
+        """Send one message, waiting while the connection is full."""
         mask = os.urandom(4)
         size = len(message)
         if size < 126:
@@ -51,11 +52,11 @@ class WebSocket:
         await self._writer.drain()
 
     async def receive(self) -> bytes | None:
-        """The next message; None when the server has closed. Pings are answered on the way.
+        """Return the next message; None when the server has closed the connection. Answers pings.
 
         Raises:
             OSError: the connection is lost.
-            ValueError: the server broke the protocol.
+            ValueError: the server violated the protocol.
         """
         parts = []
         while True:
@@ -86,7 +87,7 @@ class WebSocket:
         return data
 
     async def ping(self) -> None:
-        """Keep the proxies on the way from closing an idle connection."""
+        """Send a ping, so that proxies do not close an idle connection."""
         await self.send(b"", PING)
 
     def close(self) -> None:
@@ -94,7 +95,7 @@ class WebSocket:
         self._writer.close()
 
     def abort(self) -> None:
-        """Drop the connection at once, for a peer that answers no more."""
+        """Drop the connection immediately, for an unresponsive peer."""
         self._writer.transport.abort()
 
 
@@ -108,7 +109,7 @@ async def connect(url: str, headers: dict[str, str], ca_file: str | None = None)
 
     Raises:
         RefusedError: the server did not switch protocols.
-        OSError: no connection.
+        OSError: the connection failed.
     """
     parts = urlsplit(url)
     secure = parts.scheme in ("wss", "https")
@@ -148,7 +149,7 @@ async def connect(url: str, headers: dict[str, str], ca_file: str | None = None)
 
 
 def _dial(address: tuple[str, int], secure: bool) -> socket.socket:
-    """A TCP connection, through the proxy that the environment names (`https_proxy`, `no_proxy`), if it does."""
+    """Open a TCP connection, through the proxy in the environment (`https_proxy`, `no_proxy`), if any."""
     proxy = urllib.request.getproxies().get("https" if secure else "http")
     if not proxy or urllib.request.proxy_bypass(address[0]):
         connection = socket.create_connection(address, CONNECT_TIMEOUT)
@@ -160,7 +161,7 @@ def _dial(address: tuple[str, int], secure: bool) -> socket.socket:
         )
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
-            byte = connection.recv(1)  # one by one: what follows the head is the server's
+            byte = connection.recv(1)  # one by one, because bytes after the head belong to the stream
             if not byte:
                 break
             answer += byte
@@ -176,14 +177,14 @@ _TRANSLATIONS = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
 
 
 def mask_pure_python(mask: bytes, data: bytes) -> bytes:
-    """`data` exclusive-or the repeated mask, one byte of the mask at a time: the fastest that plain Python does."""
+    """Return `data` exclusive-or the repeated mask, one byte of the mask at a time, the fastest way in plain Python."""
     result = bytearray(len(data))
     for place, key in enumerate(mask):
         result[place::4] = data[place::4].translate(_TRANSLATIONS[key])
     return bytes(result)
 
 
-try:  # compiled, and many times as fast; it is there wherever Jupyter is
+try:  # compiled, and many times faster; installed together with Jupyter
     from tornado.speedups import websocket_mask as masked
 except ImportError:
     masked = mask_pure_python

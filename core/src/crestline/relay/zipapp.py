@@ -13,18 +13,18 @@ MODULES = ("frames", "mux", "server_socket", "splice", "websocket", "agent")
 
 @functools.cache
 def agent_program() -> bytes:
-    """A zip archive that `python3 FILE CONFIG -- COMMAND...` runs; needs Python 3.9 and nothing else."""
+    """Return a zip archive for `python3 FILE CONFIG -- COMMAND...`. It needs only Python 3.9."""
     return pack({}, "from crestline.relay.agent import main")
 
 
 def pack(modules: Mapping[str, str], import_main: str) -> bytes:
-    """A zip archive that Python runs, with the agent and what is built on it.
+    """Return a zip archive with the agent and further modules that Python can run.
 
     The same content gives the same bytes, so that a copy can be recognised.
 
     Args:
         modules: further source files by their names.
-        import_main: the statement that brings the function `main`, which is called.
+        import_main: the statement that imports the function `main`, which is called.
     """
     package = resources.files("crestline.relay")
     members = {"__main__.py": f"{import_main}\n\nmain()\n"}

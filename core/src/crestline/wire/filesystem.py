@@ -19,7 +19,7 @@ class PathRequest(Message):
 
 
 class FileEntry(Message, gc=False):
-    """One line of a listing. `size` is a string of bytes, `last_modified` local time without a zone."""
+    """An entry of a listing. `size` is a string of bytes, `last_modified` local time without a zone."""
 
     name: str
     type: str
@@ -44,7 +44,7 @@ class FileEntryAnswer(Message):
 
 
 class FileContent(Message):
-    """Part of a file; positions count `content_type`s, negative from the end."""
+    """A part of a file. Positions count `content_type`s, negative ones from the end."""
 
     content: str
     content_type: Literal["lines", "bytes"]
@@ -78,7 +78,7 @@ class ChecksumAnswer(Message):
 
 
 class FileStat(Message):
-    """The numbers of stat(2)."""
+    """The values of stat(2)."""
 
     mode: int
     ino: int
@@ -117,14 +117,14 @@ class ChmodRequest(PathRequest):
 
 
 class ChownRequest(PathRequest):
-    """`PUT chown`; what is empty or null stays as it is."""
+    """`PUT chown`; empty or null values stay unchanged."""
 
     owner: str | None = ""
     group: str | None = ""
 
 
 class CompressRequest(PathRequest):
-    """`POST compress`; `match_pattern` is a regular expression as find(1) `-regex` takes it."""
+    """`POST compress`; `match_pattern` is a regular expression of find(1)'s `-regex`."""
 
     target_path: NonEmpty
     match_pattern: str | None = None
@@ -157,7 +157,7 @@ class MoveRequest(PathRequest):
 
 
 class UploadRequest(PathRequest):
-    """`POST transfer/upload`: `path` is the whole name of the file to be written."""
+    """`POST transfer/upload`: `path` is the full path of the file to write."""
 
     transfer_directives: dict[str, Any]
     account: str | None = None
@@ -178,7 +178,7 @@ class TransferLogs(Message):
 
 
 class TransferJob(Message):
-    """The job that carries a transfer out; its id answers under `/compute/{system}/jobs/{id}`."""
+    """The job that carries a transfer out. Its id can be queried under `/compute/{system}/jobs/{id}`."""
 
     job_id: str
     system: str

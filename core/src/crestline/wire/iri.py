@@ -1,4 +1,4 @@
-"""Messages of the DOE's IRI Facility API, v1 and v2; what a server adds to them is ignored."""
+"""Messages of the DOE's IRI Facility API, v1 and v2. Additional fields of a server are ignored."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ COMPUTE = "compute"
 FILESYSTEM = "filesystem"
 STORAGE = "storage"
 URN = "urn:doe-iri:"
-"""begins the words of v2"""
+"""Prefix of names in v2."""
 
 SIZE_LIMIT = 5 * 1024 * 1024
-"""bytes that one upload, download or view carries"""
+"""Maximum size in bytes of one upload, download or view."""
 
 
 class State(enum.StrEnum):
@@ -33,10 +33,11 @@ class State(enum.StrEnum):
 
 
 def state_word(state: JobState, reason: str = "") -> State:
-    """The API's word for a state of the model.
+    """Return the API's name for a state of the model.
 
     Args:
-        reason: why the job waits, in Slurm's words.
+        state: state of the model.
+        reason: why the job waits, in Slurm's terms.
     """
     if state is JobState.COMPLETED:
         return State.COMPLETED
@@ -103,7 +104,7 @@ class Incident(msgspec.Struct, kw_only=True):
 
 
 class JobResources(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a job asks for; `memory` in bytes. The API's default of `exclusive_node_use` is true."""
+    """Resources of a job; `memory` in bytes. The API's default of `exclusive_node_use` is true."""
 
     node_count: int | None = None
     process_count: int | None = None
@@ -115,7 +116,7 @@ class JobResources(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class JobAttributes(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Where and for how long a job runs; `duration` in seconds."""
+    """Queue, account and duration of a job; `duration` in seconds."""
 
     duration: int | None = None
     queue_name: str | None = None
@@ -145,12 +146,12 @@ class JobSpec(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 JobText = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
-"""a name or path of a job"""
+"""Name or path of a job."""
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class ResourcesRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """`JobResources` as a server takes them; what it does not know is dropped, as the API's document allows."""
+    """`JobResources` as a server accepts them. Unknown fields are dropped, as the API's document allows."""
 
     node_count: Count | None = None
     process_count: Count | None = None
@@ -162,7 +163,7 @@ class ResourcesRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class AttributesRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """`JobAttributes` as a server takes them."""
+    """`JobAttributes` as a server accepts them."""
 
     duration: Count | None = None
     queue_name: JobText | None = None
@@ -187,7 +188,7 @@ class Container(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class JobRequest(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`JobSpec` as a server takes it: of all messages this one alone may have no other fields."""
+    """`JobSpec` as a server accepts it. It is the only message without additional fields."""
 
     executable: NonEmpty | None = None
     container: Container | None = None
@@ -217,7 +218,7 @@ class JobStatus(msgspec.Struct, kw_only=True):
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """A job as the facility reports it; `job_spec` only where it was asked for."""
+    """A job as the facility reports it; `job_spec` only on request."""
 
     id: str
     status: JobStatus | None = None
@@ -225,13 +226,13 @@ class Job(msgspec.Struct, kw_only=True):
 
 
 class TaskSubmitted(msgspec.Struct):
-    """The answer of every operation on files."""
+    """The response of every operation on files."""
 
     task_id: str
 
 
 class Task(msgspec.Struct, kw_only=True):
-    """An operation on files that runs or has ended."""
+    """A running or ended operation on files."""
 
     id: str = ""
     status: str = ""
@@ -252,12 +253,12 @@ class File(msgspec.Struct, kw_only=True):
 
 
 class StorageLocation(msgspec.Struct, kw_only=True):
-    """A directory that the facility gives the user (v2)."""
+    """A directory that the facility provides for the user (v2)."""
 
     logical_name: str = ""
     path: str
     is_default: bool = False
-    """Whether jobs run there that name no directory; an addition of Crestline's gateway."""
+    """Whether jobs without a directory run there; an addition of Crestline's gateway."""
 
 
 class AccessEndpoint(msgspec.Struct, kw_only=True):

@@ -11,7 +11,7 @@ from crestline.wire.codec import Message
 
 
 class SshTimeouts(Message):
-    """Seconds."""
+    """Time limits in seconds."""
 
     connection: int = 5
     login: int = 5
@@ -21,7 +21,7 @@ class SshTimeouts(Message):
 
 
 class SshPool(Message):
-    """How the gateway reaches the system."""
+    """How the gateway connects to the system."""
 
     host: str
     port: int
@@ -32,7 +32,7 @@ class SshPool(Message):
 
 
 class SchedulerInfo(Message):
-    """Which batch system answers. `type` is `slurm` wherever Slurm's words are spoken, the local scheduler included."""
+    """The scheduler. `type` is `slurm` for every scheduler that uses Slurm's terms, including the local one."""
 
     type: str
     version: str
@@ -43,7 +43,7 @@ class SchedulerInfo(Message):
 
 
 class ServiceHealth(Message, omit_defaults=False):
-    """Last probe of one service of a system; `latency` in seconds."""
+    """The last probe of one service of a system; `latency` in seconds."""
 
     service_type: Literal["scheduler", "ssh", "filesystem", "s3", "exception"]
     last_checked: datetime
@@ -51,11 +51,11 @@ class ServiceHealth(Message, omit_defaults=False):
     latency: float | None = None
     message: str | None = None
     path: str | msgspec.UnsetType | None = msgspec.UNSET
-    """only for `filesystem`"""
+    """Only for `filesystem`."""
 
 
 class FileSystem(Message):
-    """A tree that the file endpoints serve."""
+    """A directory tree that the file endpoints serve."""
 
     path: str
     data_type: Literal["users", "store", "archive", "apps", "scratch", "project"] = "users"
@@ -63,10 +63,10 @@ class FileSystem(Message):
 
 
 class DataOperation(msgspec.Struct, kw_only=True):
-    """Limits and method of file operations; FirecREST writes these keys in snake_case."""
+    """Limits and method of file operations. FirecREST writes these keys in snake_case."""
 
     max_ops_file_size: int = 5 * 1024 * 1024
-    """bytes"""
+    """Maximum size in bytes of a direct operation."""
     datatransfer_jobs_directives: list[str] = []
     data_transfer: dict[str, Any] | None = None
 
@@ -132,11 +132,11 @@ class Partition(Message):
     total_nodes: int
     partition: str | list[str]
     max_time: int | None = None
-    """Crestline only: the longest time limit in seconds; None: there is none, or it is not known"""
+    """Crestline only: maximum time limit in seconds; None: unlimited or unknown."""
     max_nodes: int | None = None
-    """Crestline only: most nodes of one job, as `max_time`"""
+    """Crestline only: maximum number of nodes of a job, as `max_time`."""
     default: bool | None = None
-    """Crestline only: taken by jobs that name none"""
+    """Crestline only: whether it is the default partition."""
 
 
 class PartitionsAnswer(Message):
@@ -170,20 +170,20 @@ class PosixId(Message):
 
 
 class PosixGroup(PosixId):
-    """A group of the user; `default` is there since FirecREST 2.6."""
+    """A group of the user; `default` exists since FirecREST 2.6."""
 
     default: bool = False
 
 
 class Account(Message):
-    """An account that the user may charge."""
+    """An account that the user can charge."""
 
     name: str
     default: bool = False
 
 
 class UserInfo(Message):
-    """`GET /status/{system}/userinfo`; `group` was dropped in FirecREST 2.6 and is still read by older clients."""
+    """`GET /status/{system}/userinfo`; `group` was removed in FirecREST 2.6, and older clients still read it."""
 
     user: PosixId
     groups: list[PosixGroup]
@@ -192,7 +192,7 @@ class UserInfo(Message):
 
 
 class Liveness(Message):
-    """`GET /status/liveness/`, open to everybody; `last_update` in seconds."""
+    """`GET /status/liveness/`, public; `last_update` in seconds."""
 
     healthcheck_runs: dict[str, datetime]
     last_update: int

@@ -1,7 +1,8 @@
 """Tar archives from a peer that may be hostile, read member by member within limits.
 
-Limits are looked at before the memory is taken: a few KiB of gzip can announce a name of 512 MiB, and a few KiB of xz
-can become gigabytes.
+Limits are checked before memory is used: a few KiB of gzip can announce a name of 512 MiB, and a few KiB of xz can
+become
+gigabytes.
 """
 
 from __future__ import annotations
@@ -20,58 +21,58 @@ import msgspec
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
 else:
-    from backports import tarfile  # Debian 12's Python 3.11.2 has no extraction filters
+    from backports import tarfile  # Debian 12's Python 3.11.2 lacks extraction filters
 
 Packing = Literal["detect", "none", "gzip", "bzip2", "xz"]
-"""how a stream is compressed; `detect` knows plain and gzip"""
+"""Compression of a stream; `detect` recognises plain and gzip."""
 
 _BLOCK = 1024 * 1024
 _HEADER = 64 * 1024
-"""bytes of names and extended headers of one member; a path has 4 KiB at most"""
+"""Maximum bytes of names and extended headers of one member. A path has at most 4 KiB."""
 _GLOBAL_HEADERS = 64
-_DIGITS = re.compile(rb"[0-9]{256}")  # no name has as many, and tarfile's search takes the square of their number
+_DIGITS = re.compile(rb"[0-9]{256}")  # no valid name has as many, and tarfile's search is quadratic in their number
 ALLOWANCE = 64 * 1024 * 1024
-"""bytes that may come of however few, and bytes of which nothing may come"""
+"""Bytes that are allowed from any input, and input bytes that may yield no output."""
 _LEAST_YIELD = 2
-"""bytes of an archive for each that is unpacked: what cannot be compressed grows by far less"""
+"""Minimum unpacked bytes for each byte of an archive. Incompressible data grows by far less."""
 _XZ_MEMORY = 128 * 1024 * 1024
-"""bytes; `xz -9` needs 65 MiB"""
+"""Maximum memory in bytes; `xz -9` needs 65 MiB."""
 _GZIP = b"\x1f\x8b"
 
 
 class TarLimitError(Exception):
-    """A limit was met; the message names it."""
+    """The archive exceeds a limit, which the message names."""
 
 
 class TarDamagedError(Exception):
-    """The archive is cut off, or is not a tar archive."""
+    """The archive is truncated, or is not a tar archive."""
 
 
 class ArchiveLimits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Limits of the unpacked content of an archive; 0: unlimited."""
 
     members: int = 1_000_000
-    """files, directories and links"""
+    """Maximum number of files, directories and links."""
     depth: int = 512
-    """directories in the path of a member"""
+    """Maximum number of directories in the path of a member."""
     ratio: int = 200
-    """bytes that may come of each byte of the archive, after the first 64 MiB"""
+    """Maximum unpacked bytes for each byte of the archive, after the first 64 MiB."""
     bytes: int = 1024**4
-    """of all files together"""
+    """Maximum bytes of all files together."""
 
 
 class Source(Protocol):
-    """Where the bytes of an archive come from."""
+    """The source of the bytes of an archive."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class TarReader:
-    """The members of an archive, in order: iterate over it, and read each one's content before the next.
+    """The members of an archive in order. Iterate over it, and read each one's content before the next.
 
     Raises:
-        TarLimitError: a limit was met.
-        TarDamagedError: the archive is cut off, or is not a tar archive. What the source raises passes through.
+        TarLimitError: the archive exceeds a limit.
+        TarDamagedError: the archive is truncated, or is not a tar archive. Errors of the source are passed on.
     """
 
     def __init__(self, source: Source, packing: Packing, limits: ArchiveLimits) -> None:
@@ -101,20 +102,20 @@ class TarReader:
             yield member
 
     def count(self, entries: int) -> None:
-        """Count what is made for a member, beside itself: the directories above it."""
+        """Count entries that are created for a member in addition to itself: its parent directories."""
         self._entries += entries
         if 0 < self._limits.members < self._entries:
             raise TarLimitError(f"more than {self._limits.members} members")
 
     def content(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """The bytes of a regular file, all of them."""
+        """Yield the bytes of a regular file."""
         self._bytes += member.size
         if 0 < self._limits.bytes < self._bytes:
             raise TarLimitError(f"more than {self._limits.bytes} bytes")
         sparse = member.issparse()
         file: Source | None = self._tar.extractfile(member) if sparse else self._stream
         left = member.size
-        padding = 0 if sparse else -left % tarfile.BLOCKSIZE  # read with the content, it needs no read of its own
+        padding = 0 if sparse else -left % tarfile.BLOCKSIZE  # read together with the content
         while left:
             with _reading():
                 block = file.read(min(left + padding, _BLOCK)) if file is not None else b""
@@ -129,7 +130,7 @@ class TarReader:
 
 
 class _Member(tarfile.TarInfo):
-    """Reads the headers of ordinary files, of which long archives consist, without what no caller asks for."""
+    """Reads the headers of ordinary files, the bulk of long archives, without fields that no caller needs."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -142,32 +143,32 @@ class _Member(tarfile.TarInfo):
                     member.mtime = int(modified.rstrip(b" \0"), 8)
                     return member
             except ValueError:
-                pass  # numbers of another form
+                pass  # numbers in another format
         return super().frombuf(buf, encoding, errors)
 
 
 class _reading:  # noqa: N801 - a context manager that is entered for each read, in a tenth of a generator's time
-    """Make one error of all that a damaged archive raises."""
+    """Translates all errors of a damaged archive into one."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError) and error.errno is not None:  # the source's own
+        if isinstance(error, OSError) and error.errno is not None:  # an error of the source
             return
         if isinstance(error, OSError | tarfile.TarError | EOFError | zlib.error | lzma.LZMAError | ValueError):
             raise TarDamagedError(str(error)) from error
 
 
 class _Counted:
-    """The archive as it comes, and how much of it has come."""
+    """The archive as it arrives, with the number of received bytes."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._start = b""
         self.came = 0
         self.made = 0
-        """bytes that were unpacked from it"""
+        """Bytes that were unpacked from it."""
 
     def peek(self, size: int) -> bytes:
         while len(self._start) < size and (more := self._source.read(size - len(self._start))):
@@ -186,14 +187,14 @@ class _Counted:
 
 
 class _Forward:
-    """The tar archive itself: a file that tarfile can read, and go forward in."""
+    """The tar archive as a file that tarfile can read forward."""
 
     def __init__(self, source: Source, packing: Packing, ratio: int) -> None:
         self._packed = _Counted(source)
         self._plain = _unpacked(self._packed, packing)
         self._ratio = ratio
         self._position = 0
-        self._header_left: int | None = _HEADER  # TarFile reads the first header when it is made
+        self._header_left: int | None = _HEADER  # TarFile reads the first header when it is created
 
     def begin_header(self) -> None:
         if self._position:
@@ -227,7 +228,7 @@ class _Forward:
             raise TarLimitError(f"more than {self._ratio} bytes for each byte of the archive")
 
     def _pull(self, size: int) -> bytes:
-        """`size` bytes, fewer at the end."""
+        """Return `size` bytes, fewer at the end."""
         pieces: list[bytes] = []
         left = size
         while left and (piece := self._plain.read(min(left, _BLOCK))):
@@ -239,7 +240,7 @@ class _Forward:
 
 
 class _Xz:
-    """lzma.LZMAFile has no limit for the memory that an archive may ask for."""
+    """A decompressor with a memory limit, which lzma.LZMAFile lacks."""
 
     def __init__(self, packed: _Counted) -> None:
         self._packed = packed
