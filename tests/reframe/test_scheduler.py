@@ -50,7 +50,7 @@ class _Site:
     async def reservations(self) -> list[Reservation]:
         return [Reservation(name="upkeep", nodes="n[1-2,4]"), Reservation(name="course", nodes="n3")]
 
-    def ask(self, question: Callable[[System], Coroutine[Any, Any, Any]]) -> Any:
+    def call(self, question: Callable[[System], Coroutine[Any, Any, Any]]) -> Any:
         coroutine = question(cast("System", self))
         try:
             coroutine.send(None)
@@ -101,7 +101,7 @@ def test_a_job_that_could_not_be_started_says_so(make_job: Callable[..., Any]) -
     job, has_ended = make_job(), threading.Event()
     has_ended.set()
     seen = CrestlineJob(job_id="7", state=JobState.FAILED, exit_code=0, signal=53)
-    job._work = SimpleNamespace(job=seen, ended=has_ended, place=None, pack=None, error="", submitted_at=0.0)
+    job._tracked = SimpleNamespace(job=seen, ended=has_ended, stage_dir=None, pack=None, error="", submitted_at=0.0)
     job.scheduler._look(job)
     assert "could not be started. Check that its working directory" in str(job.exception)
 

@@ -156,10 +156,10 @@ def test_tests_of_the_same_node_are_packed_together(tmp_path: Path) -> None:
         script = f"#!/bin/bash\n#SBATCH --job-name={test}\n#SBATCH --nodelist={nodes}\n"
         return TrackedJob(StageDir(tmp_path, "x"), "run", test, script, frozenset(), (), is_packable=True)
 
-    works = [work(f"t{number}", f"n{number % 2}") for number in range(4)]
-    found, alone = packs(works, "allocation", 100)
-    assert ([[each.test for each in pack.works] for pack in found], alone) == ([["t0", "t2"], ["t1", "t3"]], [])
-    assert [each.nodes for each in works] == ["n0", "n1", "n0", "n1"]
+    batch = [work(f"t{number}", f"n{number % 2}") for number in range(4)]
+    found, alone = packs(batch, "allocation", 100)
+    assert ([[each.test for each in pack.tests] for pack in found], alone) == ([["t0", "t2"], ["t1", "t3"]], [])
+    assert [each.nodes for each in batch] == ["n0", "n1", "n0", "n1"]
 
 
 @pytest.mark.parametrize(

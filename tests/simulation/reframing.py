@@ -92,24 +92,24 @@ class Reframing(Scenario):
             self._run = run = Run(
                 _Options(system=SYSTEM), self._root, self._root / "stage", loop=asyncio.get_running_loop()
             )
-            works = [self._work(run, name) for name in self._names]
-            for work in works:
-                run.take(work)
-            while not _all(work.ended for work in works):
+            batch = [self._tracked_job(run, name) for name in self._names]
+            for tracked in batch:
+                run.add(tracked)
+            while not _all(tracked.ended for tracked in batch):
                 await asyncio.sleep(0.5)  # as ReFrame polls
                 if is_interrupted and self.world.now >= stop_at:
                     break
                 self.bounds.check("the suite", process, max(began, self.calm_at), END_BOUND)
-            is_interrupted = not _all(work.ended for work in works)
+            is_interrupted = not _all(tracked.ended for tracked in batch)
             if is_interrupted:
                 self.world.note(process.name, "is interrupted")
                 run.cancel_all()
                 end = self.world.now + LAST_WORDS
-                while self.world.now < end and not _all(work.let_go for work in works):  # noqa: ASYNC110
+                while self.world.now < end and not _all(tracked.released for tracked in batch):  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
             else:
-                for work in works:
-                    self._check(process, work)
+                for tracked in batch:
+                    self._check(process, tracked)
             await run.finish(FAREWELL[is_interrupted])
             self.world.note(process.name, "has ended")
             others = set(process._tasks) - {asyncio.current_task()}
@@ -117,7 +117,7 @@ class Reframing(Scenario):
                 task.cancel()
             await asyncio.sleep(2.0)
 
-    def _work(self, run: Run, name: str) -> TrackedJob:
+    def _tracked_job(self, run: Run, name: str) -> TrackedJob:
         local = self._root / "stage" / "system" / "partition" / "environment" / name
         local.mkdir(parents=True, exist_ok=True)
         (local / "input.txt").write_text(name)
@@ -125,7 +125,7 @@ class Reframing(Scenario):
         (local / "rfm.sh").write_text(script)
         (local / OUTPUT).unlink(missing_ok=True)
         return TrackedJob(
-            place=run.places.place(local),
+            stage_dir=run.stage_dirs.resolve(local),
             phase="run",
             test=name,
             script=script,
@@ -133,17 +133,22 @@ class Reframing(Scenario):
             outputs=(OUTPUT,),
         )
 
-    def _check(self, process: Process, work: TrackedJob) -> None:
+    def _check(self, process: Process, tracked: TrackedJob) -> None:
         """What ReFrame tells of a test is what became of a job that was its own, and was not cancelled by a run."""
-        world, told = self.world, f"{process.name} was told that {work.test}"
-        world.note(process.name, f"{work.test}: job {work.job and work.job.job_id} {work.job and work.job.state.value}")
-        world.check(not work.error, f"{told} failed: {work.error}")
-        assert work.job is not None
-        world.check(work.job.state is not JobState.CANCELLED, f"{told} was cancelled.")
-        self.ends.check(process.name, work.job)
-        output = work.place.local / OUTPUT
+        world, told = self.world, f"{process.name} was told that {tracked.test}"
+        world.note(
+            process.name,
+            f"{tracked.test}: job {tracked.job and tracked.job.job_id} {tracked.job and tracked.job.state.value}",
+        )
+        world.check(not tracked.error, f"{told} failed: {tracked.error}")
+        assert tracked.job is not None
+        world.check(tracked.job.state is not JobState.CANCELLED, f"{told} was cancelled.")
+        self.ends.check(process.name, tracked.job)
+        output = tracked.stage_dir.local / OUTPUT
         number = output.read_text() if output.exists() else "nothing"
-        world.check(number == work.job.job_id, f"{told} is job {work.job.job_id}, and has the output of {number}.")
+        world.check(
+            number == tracked.job.job_id, f"{told} is job {tracked.job.job_id}, and has the output of {number}."
+        )
 
     @contextlib.contextmanager
     def _injected(self, process: Process) -> Iterator[None]:

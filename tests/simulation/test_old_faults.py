@@ -24,8 +24,8 @@ from crestline.model import CrestlineError, Job
 from crestline.testing.simulation import run
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
+from crestline_reframe.job_runner import JobRunner
 from crestline_reframe.journal import Journal
-from crestline_reframe.runs import Run
 from crestline_reframe.tracked_job import TrackedJob
 
 SEEDS = 2000
@@ -182,24 +182,24 @@ def restarted_hub_waits_without_end(patch: pytest.MonkeyPatch) -> None:
 
 def cancelled_jobs_are_adopted(patch: pytest.MonkeyPatch) -> None:
     """A run continued with the jobs that the run before had cancelled itself."""
-    real = Run._problem_of_resumed
+    real = JobRunner._problem_of_resumed
 
-    async def no_problem(run: Run, work: TrackedJob) -> str:
-        await real(run, work)
+    async def no_problem(runner: JobRunner, tracked: TrackedJob) -> str:
+        await real(runner, tracked)
         return ""
 
-    patch.setattr(Run, "_problem_of_resumed", no_problem)
+    patch.setattr(JobRunner, "_problem_of_resumed", no_problem)
     patch.setattr(Journal, "abandoned", lambda *_: None)
 
 
 def lost_results_are_final(patch: pytest.MonkeyPatch) -> None:
     """A test never ran again as long as the journal had a job of it whose results could not be had."""
 
-    async def follow(run: Run, work: TrackedJob) -> str:
-        await run._follow(work)
+    async def follow(runner: JobRunner, tracked: TrackedJob) -> str:
+        await runner._follow(tracked)
         return ""
 
-    patch.setattr(Run, "_problem_of_resumed", follow)
+    patch.setattr(JobRunner, "_problem_of_resumed", follow)
 
 
 def lost_triggers_cancel(patch: pytest.MonkeyPatch) -> None:

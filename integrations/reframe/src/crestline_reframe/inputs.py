@@ -30,15 +30,15 @@ class Inputs:
     size: int = 0
 
 
-def scan(place: StageDir, own_files: frozenset[str], places: StageDirs) -> Inputs:
+def scan(stage_dir: StageDir, own_files: frozenset[str], stage_dirs: StageDirs) -> Inputs:
     """What is new or changed in a stage directory since both sides had the same.
 
     Links out of it are followed, as they lead to where only this machine has something; unless they lead to another
     stage directory, or to a path that this machine does not have and the system may have.
     """
     found = Inputs()
-    _walk(place.local, "", found, own_files, places)
-    for path in [path for path, file in found.files.items() if _is_known(place, path, file)]:
+    _walk(stage_dir.local, "", found, own_files, stage_dirs)
+    for path in [path for path, file in found.files.items() if _is_known(stage_dir, path, file)]:
         del found.files[path]
     if found.files or found.directories or found.inner_links:
         whole = hashlib.sha256()
@@ -54,27 +54,27 @@ def scan(place: StageDir, own_files: frozenset[str], places: StageDirs) -> Input
 
 
 def _walk(
-    root: Path, below: str, found: Inputs, own_files: frozenset[str], places: StageDirs, above: tuple[str, ...] = ()
+    root: Path, below: str, found: Inputs, own_files: frozenset[str], stage_dirs: StageDirs, above: tuple[str, ...] = ()
 ) -> None:
     above = (*above, os.path.realpath(root / below))
     for item in sorted(os.scandir(root / below), key=lambda item: item.name):
         path = posixpath.join(below, item.name)
         if path in own_files or path in _NEVER:
             continue
-        if item.is_symlink() and _is_kept(root, path, found, places):
+        if item.is_symlink() and _is_kept(root, path, found, stage_dirs):
             continue
         if item.is_dir():
             if os.path.realpath(item.path) in above:
                 continue  # a link led back here: it would be followed for ever
             before = len(found.files) + len(found.directories)
-            _walk(root, path, found, own_files, places, above)
+            _walk(root, path, found, own_files, stage_dirs, above)
             if len(found.files) + len(found.directories) == before:
                 found.directories.append(path)  # only an empty one has to be named
         elif item.is_file():
             found.files[path] = root / path
 
 
-def _is_kept(root: Path, path: str, found: Inputs, places: StageDirs) -> bool:
+def _is_kept(root: Path, path: str, found: Inputs, stage_dirs: StageDirs) -> bool:
     """Whether a link stays a link on the system; if not, it is followed."""
     target = os.readlink(root / path)
     inner = map_link(path, target, str(root))
@@ -82,7 +82,7 @@ def _is_kept(root: Path, path: str, found: Inputs, places: StageDirs) -> bool:
         found.inner_links[path] = inner
         return True
     there = Path(os.path.normpath(root / posixpath.dirname(path) / target))
-    other = places.holding(there)
+    other = stage_dirs.holding(there)
     is_on_the_system = os.path.isabs(target) and not (root / path).exists()
     if is_on_the_system or (other is not None and other.local != root):
         found.outer_links.append((path, there))
@@ -90,6 +90,6 @@ def _is_kept(root: Path, path: str, found: Inputs, places: StageDirs) -> bool:
     return False
 
 
-def _is_known(place: StageDir, path: str, file: Path) -> bool:
+def _is_known(stage_dir: StageDir, path: str, file: Path) -> bool:
     status = file.stat()
-    return place.is_known(path, status.st_size, status.st_mtime_ns)
+    return stage_dir.is_known(path, status.st_size, status.st_mtime_ns)

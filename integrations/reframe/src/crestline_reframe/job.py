@@ -19,7 +19,7 @@ class FirecrestJob(Job):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._is_array = False
         self._is_cancelling = False
-        self._work: TrackedJob | None = None
+        self._tracked: TrackedJob | None = None
         self._remotedir: str | None = None
 
     @property
@@ -37,8 +37,8 @@ class FirecrestJob(Job):  # type: ignore[misc]
         return self._remotedir
 
     def __rfm_json_encode__(self) -> Any:
-        work, self._work = self._work, None
+        tracked, self._tracked = self._tracked, None
         try:
             return super().__rfm_json_encode__()
         finally:
-            self._work = work
+            self._tracked = tracked

@@ -104,7 +104,7 @@ class Journal:
             self._path.unlink(missing_ok=True)
             self._file.close()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """The run ends, but not all that it has made is gone."""
         self._file.close()
 

@@ -44,7 +44,7 @@ class Nodes:
     def all(self) -> set[_SlurmNode]:
         """Return all nodes of the system, at most ten seconds old."""
         if time.monotonic() - self._asked >= _FRESH:
-            self._nodes = {slurm_node(node) for node in self._run.ask(lambda system: system.nodes())}
+            self._nodes = {slurm_node(node) for node in self._run.call(lambda system: system.nodes())}
             self._asked = time.monotonic()
         return set(self._nodes)
 
@@ -60,7 +60,7 @@ class Nodes:
             JobSchedulerError: there are several, and the gateway does not say which is the default.
         """
         try:
-            partitions = self._run.ask(lambda system: system.partitions())
+            partitions = self._run.call(lambda system: system.partitions())
         except UnsupportedError:  # the API does not list them, and the scheduler takes its own default
             return None
         for partition in partitions:
@@ -81,7 +81,7 @@ class Nodes:
         Raises:
             JobSchedulerError: there is none of that name.
         """
-        found = self._run.ask(lambda system: system.reservations())
+        found = self._run.call(lambda system: system.reservations())
         for each in found:
             if each.name == reservation:
                 return self.named(each.nodes)

@@ -25,16 +25,16 @@ _TIMED_OUT = 124
 
 
 def packs(
-    works: Iterable[TrackedJob], kind: Literal["array", "allocation"], size: int
+    batch: Iterable[TrackedJob], kind: Literal["array", "allocation"], size: int
 ) -> tuple[list[Pack], list[TrackedJob]]:
     """Tests that ask the scheduler for the same go together; those that cannot are returned second."""
     groups: dict[tuple[str, ...], list[TrackedJob]] = {}
     alone = []
-    for work in works:
-        if work.is_packable:
-            groups.setdefault(_demand(work.script), []).append(work)
+    for tracked in batch:
+        if tracked.is_packable:
+            groups.setdefault(_demand(tracked.script), []).append(tracked)
         else:
-            alone.append(work)
+            alone.append(tracked)
     found = []
     for group in groups.values():
         for begin in range(0, len(group), size):

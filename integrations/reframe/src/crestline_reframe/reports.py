@@ -25,9 +25,9 @@ class RunReport(reporting.RunReport):  # type: ignore[misc]
             for task, case in zip(tasks, entry["testcases"], strict=True):
                 jobs = {"build": task.check.build_job, "run": task.check.job}
                 told = {
-                    phase: _told(work)
+                    phase: _told(tracked)
                     for phase, job in jobs.items()
-                    if (work := getattr(job, "_work", None)) is not None
+                    if (tracked := getattr(job, "_tracked", None)) is not None
                 }
                 if told:
                     case[KEY] = told
@@ -38,14 +38,14 @@ class RunReport(reporting.RunReport):  # type: ignore[misc]
             self["session_info"][KEY] = totals
 
 
-def _told(work: TrackedJob) -> dict[str, Any]:
+def _told(tracked: TrackedJob) -> dict[str, Any]:
     return {
-        "job_id": work.job.job_id if work.job else None,
-        "requests": round(work.requests, 3),
-        "bytes_sent": work.sent,
-        "bytes_received": work.received,
-        "queue_seconds": work.queue_seconds,
-        "run_seconds": work.run_seconds,
+        "job_id": tracked.job.job_id if tracked.job else None,
+        "requests": round(tracked.requests, 3),
+        "bytes_sent": tracked.sent,
+        "bytes_received": tracked.received,
+        "queue_seconds": tracked.queue_seconds,
+        "run_seconds": tracked.run_seconds,
     }
 
 

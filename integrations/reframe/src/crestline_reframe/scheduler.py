@@ -104,18 +104,18 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
     def submit(self, job: FirecrestJob) -> None:
         run = self._run
         if self._options.pack is not None and run.scheduler_type() == "pbs":
-            raise JobSchedulerError("'pack' works on systems with Slurm, and this one has PBS: leave it out")
-        job._work = work = _work_of(job, run, self._options.fetch)
-        job._jobid = f"firecrest-{sum(1 for _ in run.works) + 1}"  # until it has a real one
+            raise JobSchedulerError("'pack' batch on systems with Slurm, and this one has PBS: leave it out")
+        job._tracked = tracked = _tracked_job(job, run, self._options.fetch)
+        job._jobid = f"firecrest-{sum(1 for _ in run.tracked_jobs) + 1}"  # until it has a real one
         job._submit_time = time.time()
-        run.take(work)
+        run.add(tracked)
 
     def poll(self, *jobs: FirecrestJob | None) -> None:
-        followed = [job for job in jobs if job is not None and job._work is not None]
+        followed = [job for job in jobs if job is not None and job._tracked is not None]
         for job in followed:
             self._look(job)
-        submitted = [job for job in followed if job._work.job is not None]
-        reasons = {job.jobid: [job._work.waits_for] for job in submitted if job._work.waits_for}
+        submitted = [job for job in followed if job._tracked.job is not None]
+        reasons = {job.jobid: [job._tracked.waits_for] for job in submitted if job._tracked.waits_for}
         if reasons:
             self._cancel_if_blocked(submitted, reasons)
         self._cancel_if_pending_too_long(submitted)
@@ -130,15 +130,15 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
 
     def _look(self, job: FirecrestJob) -> None:
         """Bring what is known into ReFrame's fields."""
-        work = job._work
-        seen, has_ended = work.job, work.ended.is_set()
-        job._remotedir = self._run.places.absolute(work.place) if self._run.places.root else None
+        tracked = job._tracked
+        seen, has_ended = tracked.job, tracked.ended.is_set()
+        job._remotedir = self._run.stage_dirs.absolute(tracked.stage_dir) if self._run.stage_dirs.root else None
         if seen is None:
             if has_ended:
-                job._state = "CANCELLED" if work.is_cancelled and not work.error else "FAILED"
+                job._state = "CANCELLED" if tracked.is_cancelled and not tracked.error else "FAILED"
         else:
             job._jobid = seen.job_id
-            job._submit_time = work.submitted_at
+            job._submit_time = tracked.submitted_at
             job._state = _slurm_word(seen.state)
             if seen.nodes and seen.state.is_terminal:
                 with suppress(ValueError):  # `None assigned`
@@ -147,11 +147,11 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
                 job._exitcode = seen.exit_code
             if seen.times.end is not None:
                 job._completion_time = float(seen.times.end)
-        if has_ended and seen is not None and work.pack is not None and work.pack.kind == "allocation":
-            found = verdict(work.place.local, work.script)
+        if has_ended and seen is not None and tracked.pack is not None and tracked.pack.kind == "allocation":
+            found = verdict(tracked.stage_dir.local, tracked.script)
             if found is not None:
                 job._exitcode, job._state = found
-        error = work.error
+        error = tracked.error
         if seen is not None and launch_failed(seen):
             error = " ".join(filter(None, (describe_end(seen), end_reason(seen), end_hint(seen))))
         if has_ended and error and job._exception is None and not getattr(job, "_has_told", False):
@@ -159,32 +159,32 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             job._exception = JobError(error, job.jobid)
 
     def finished(self, job: FirecrestJob) -> bool:
-        return job._work is not None and (job._work.ended.is_set() or getattr(job, "_is_given_up", False))
+        return job._tracked is not None and (job._tracked.ended.is_set() or getattr(job, "_is_given_up", False))
 
     def wait(self, job: FirecrestJob) -> None:
-        work = job._work
-        if work is None:
+        tracked = job._tracked
+        if tracked is None:
             return
         is_interrupted = isinstance(sys.exc_info()[1], ABORT_REASONS)
-        while not work.ended.is_set():
+        while not tracked.ended.is_set():
             if is_interrupted:  # ReFrame will cancel the others as well, in turn
                 self._run.cancel_all()
-                if work.let_go.is_set() or sessions.is_out_of_time():
+                if tracked.released.is_set() or sessions.is_out_of_time():
                     job._is_given_up = True
                     break
-            (work.let_go if is_interrupted else work.ended).wait(_TICK)
+            (tracked.released if is_interrupted else tracked.ended).wait(_TICK)
             self.poll(job)
         self._look(job)
-        if not work.ended.is_set() and work.let_go.is_set():
+        if not tracked.ended.is_set() and tracked.released.is_set():
             job._state = "CANCELLED"
-        if job.is_array and work.ended.is_set():
+        if job.is_array and tracked.ended.is_set():
             self._merge_files(job)
 
     def cancel_many(self, jobs: Any) -> None:
         for job in jobs:
             job._is_cancelling = True
-            if job._work is not None:
-                self._run.cancel(job._work)
+            if job._tracked is not None:
+                self._run.cancel(job._tracked)
 
     # nodes
 
@@ -228,7 +228,7 @@ def _slurm_word(state: JobState) -> str:
     return state.value.upper()
 
 
-def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> TrackedJob:
+def _tracked_job(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> TrackedJob:
     """The job with what its test says about its files."""
     check = getlogger().check
     local = Path(job.workdir).absolute()
@@ -251,9 +251,9 @@ def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> TrackedJob:
             outputs += keeps if check.job is None else []
         else:
             outputs += [*keeps, *fetch]
-    place = run.places.place(local)
+    stage_dir = run.stage_dirs.resolve(local)
     return TrackedJob(
-        place=place,
+        stage_dir=stage_dir,
         phase=phase,
         test=_name_of(local, run),
         script=script,
@@ -266,5 +266,5 @@ def _work_of(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> TrackedJob:
 
 
 def _name_of(local: Path, run: Run) -> str:
-    prefix = run.places.prefix
+    prefix = run.stage_dirs.prefix
     return local.relative_to(prefix).as_posix() if local.is_relative_to(prefix) else str(local)

@@ -48,60 +48,62 @@ class StageDirs:
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self.root = ""
-        self._places: dict[Path, StageDir] = {}
+        self._stage_dirs: dict[Path, StageDir] = {}
         self._taken: set[str] = set()
 
-    def place(self, local: Path, remote: str | None = None) -> StageDir:
-        """The place of a stage directory; `remote` where an earlier run has chosen it."""
-        if (place := self._places.get(local)) is None:
-            place = self._places[local] = StageDir(local, remote or self._free(self._default(local)))
-            self._taken.add(place.remote)
-        return place
+    def resolve(self, local: Path) -> StageDir:
+        """Return the stage directory with this local path; the first call chooses its name on the system."""
+        if (stage_dir := self._stage_dirs.get(local)) is None:
+            stage_dir = self._stage_dirs[local] = StageDir(local, self._free(self._default(local)))
+            self._taken.add(stage_dir.remote)
+        return stage_dir
 
-    def take(self, remote: str) -> None:
-        """This directory is in use; new places get other names."""
+    def reserve(self, remote: str) -> None:
+        """Note that a directory of the system is in use; new stage directories get other names."""
         self._taken.add(remote)
 
-    def renew(self, place: StageDir) -> None:
-        """Give a place another directory on the system, which has nothing yet."""
-        place.remote = self._free(self._default(place.local))
-        self._taken.add(place.remote)
-        place.is_there = False
-        place.known.clear()
+    def renew(self, stage_dir: StageDir) -> None:
+        """Give a stage directory another, empty directory on the system."""
+        stage_dir.remote = self._free(self._default(stage_dir.local))
+        self._taken.add(stage_dir.remote)
+        stage_dir.is_there = False
+        stage_dir.known.clear()
 
-    def absolute(self, place: StageDir) -> str:
+    def absolute(self, stage_dir: StageDir) -> str:
         """Return the absolute path of a stage directory on the system."""
-        return posixpath.join(self.root, place.remote)
+        return posixpath.join(self.root, stage_dir.remote)
 
     def mapped(self, text: str) -> str:
-        """`text` with the system's path wherever a path below the stage prefix, or of a place, stands."""
-        for local, place in tuple(self._places.items()):
-            if place.remote == self._default(local):
+        """`text` with the system's path in place of each path below the stage prefix or of a stage directory."""
+        for local, stage_dir in tuple(self._stage_dirs.items()):
+            if stage_dir.remote == self._default(local):
                 continue
-            text = re.sub(rf"{re.escape(str(local))}(?![\w.+-])", lambda _, p=place: self.absolute(p), text)
+            text = re.sub(rf"{re.escape(str(local))}(?![\w.+-])", lambda _, p=stage_dir: self.absolute(p), text)
         return re.sub(rf"{re.escape(str(self.prefix))}(?=/)", lambda _: posixpath.join(self.root, "stage"), text)
 
     def named_in(self, text: str) -> list[StageDir]:
-        """The places of the stage directories that a script names."""
+        """The stage directories that a script names."""
         found = {}
         for match in re.finditer(rf"{re.escape(str(self.prefix))}/([^\s\"'`;:,()<>|&=]+)", text):
             parts = match[1].split("/")[:_PARTS]
             local = self.prefix.joinpath(*parts)
             if len(parts) == _PARTS and local.is_dir():
-                found[local] = self.place(local)
+                found[local] = self.resolve(local)
         return list(found.values())
 
     def local_of(self, remote: str) -> Path | None:
-        """The local path of one on the system, if it is in the place of a test."""
-        for place in tuple(self._places.values()):
-            directory = self.absolute(place)
+        """The local path of one on the system, if it is in the stage directory of a test."""
+        for stage_dir in tuple(self._stage_dirs.values()):
+            directory = self.absolute(stage_dir)
             if remote == directory or remote.startswith(f"{directory}/"):
-                return place.local / remote[len(directory) + 1 :]
+                return stage_dir.local / remote[len(directory) + 1 :]
         return None
 
     def holding(self, path: Path) -> StageDir | None:
-        """The place that a local path lies in."""
-        return next((place for local, place in tuple(self._places.items()) if path.is_relative_to(local)), None)
+        """The stage directory that a local path lies in."""
+        return next(
+            (stage_dir for local, stage_dir in tuple(self._stage_dirs.items()) if path.is_relative_to(local)), None
+        )
 
     def _default(self, local: Path) -> str:
         if local.is_relative_to(self.prefix):

@@ -25,77 +25,77 @@ def marker(phase: str) -> str:
 class Staging:
     """Finds what has to be sent for a group of jobs, and remembers what has been."""
 
-    def __init__(self, places: StageDirs) -> None:
-        self._places = places
+    def __init__(self, stage_dirs: StageDirs) -> None:
+        self._stage_dirs = stage_dirs
         self._trees: set[str] = set()
         """digests of those that are on the system"""
 
-    def plan(self, works: Iterable[TrackedJob]) -> tuple[list[BundleFile], dict[TrackedJob, list[str]]]:
+    def plan(self, batch: Iterable[TrackedJob]) -> tuple[list[BundleFile], dict[TrackedJob, list[str]]]:
         """What to send, and the lines that each job's script begins with."""
         members: dict[str, BundleFile] = {}
         begins: dict[TrackedJob, list[str]] = {}
-        for work in works:
+        for tracked in batch:
             before = len(members)
-            begins[work] = self._plan(work, members)
+            begins[tracked] = self._plan(tracked, members)
             for each in list(members.values())[before:]:
-                work.sent += each.source.stat().st_size if each.source else 0
+                tracked.sent += each.source.stat().st_size if each.source else 0
         return list(members.values()), begins
 
-    def is_done(self, members: Iterable[BundleFile], works: Iterable[TrackedJob]) -> None:
+    def is_done(self, members: Iterable[BundleFile], batch: Iterable[TrackedJob]) -> None:
         """Note that what was planned has arrived on the system."""
         self._trees |= {each.path.split("/")[1] for each in members if each.path.startswith("cas/")}
-        for work in works:
-            work.place.is_there = True
+        for tracked in batch:
+            tracked.stage_dir.is_there = True
 
-    def is_the_same(self, work: TrackedJob) -> None:
+    def is_the_same(self, tracked: TrackedJob) -> None:
         """The system has what lies in the stage directory now."""
-        _note(work.place, scan(work.place, work.own_files, self._places))
+        _note(tracked.stage_dir, scan(tracked.stage_dir, tracked.own_files, self._stage_dirs))
 
-    def _plan(self, work: TrackedJob, members: dict[str, BundleFile]) -> list[str]:
-        place = work.place
-        if not place.is_there:
-            _add(members, BundleFile(path=place.remote))
-        for other in self._places.named_in(work.script):
-            if other is not place:
-                self._directly(other, members, scan(other, frozenset(), self._places))
-        inputs = work.inputs or scan(place, work.own_files, self._places)
+    def _plan(self, tracked: TrackedJob, members: dict[str, BundleFile]) -> list[str]:
+        stage_dir = tracked.stage_dir
+        if not stage_dir.is_there:
+            _add(members, BundleFile(path=stage_dir.remote))
+        for other in self._stage_dirs.named_in(tracked.script):
+            if other is not stage_dir:
+                self._directly(other, members, scan(other, frozenset(), self._stage_dirs))
+        inputs = tracked.inputs or scan(stage_dir, tracked.own_files, self._stage_dirs)
         tree = None
-        if work.is_array:  # its elements would copy at the same time
-            self._directly(place, members, inputs)
+        if tracked.is_array:  # its elements would copy at the same time
+            self._directly(stage_dir, members, inputs)
         elif inputs.digest:
-            tree = posixpath.join(self._places.root, "cas", inputs.digest)
+            tree = posixpath.join(self._stage_dirs.root, "cas", inputs.digest)
             self._as_tree(inputs, members)
-        _note(place, inputs)
-        links = [(name, self._places.mapped(str(target))) for name, target in inputs.outer_links]
-        return arrival(self._places.absolute(place), marker(work.phase), tree, links)
+        _note(stage_dir, inputs)
+        links = [(name, self._stage_dirs.mapped(str(target))) for name, target in inputs.outer_links]
+        return arrival(self._stage_dirs.absolute(stage_dir), marker(tracked.phase), tree, links)
 
     def _as_tree(self, inputs: Inputs, members: dict[str, BundleFile]) -> None:
         if inputs.digest not in self._trees:
             _add_all(members, posixpath.join("cas", inputs.digest), inputs, is_shared=True)
 
-    def _directly(self, place: StageDir, members: dict[str, BundleFile], inputs: Inputs) -> None:
-        if inputs.digest or not place.is_there:
-            _add(members, BundleFile(path=place.remote))
-        _add_all(members, place.remote, inputs)
-        place.is_there = True
-        _note(place, inputs)
+    def _directly(self, stage_dir: StageDir, members: dict[str, BundleFile], inputs: Inputs) -> None:
+        if inputs.digest or not stage_dir.is_there:
+            _add(members, BundleFile(path=stage_dir.remote))
+        _add_all(members, stage_dir.remote, inputs)
+        stage_dir.is_there = True
+        _note(stage_dir, inputs)
 
 
-def prepared(work: TrackedJob, places: StageDirs, begin: list[str]) -> str:
+def prepared(tracked: TrackedJob, stage_dirs: StageDirs, begin: list[str]) -> str:
     """The script as it is submitted."""
-    return places.mapped(remote_script(work.script, begin))
+    return stage_dirs.mapped(remote_script(tracked.script, begin))
 
 
-def fingerprint(work: TrackedJob, places: StageDirs) -> str:
+def fingerprint(tracked: TrackedJob, stage_dirs: StageDirs) -> str:
     """Equal for two jobs that do the same with the same inputs."""
-    inputs = work.inputs = scan(work.place, work.own_files, places)
-    return hashlib.sha256(f"{work.script}\0{inputs.digest}".encode("utf-8", "surrogateescape")).hexdigest()
+    inputs = tracked.inputs = scan(tracked.stage_dir, tracked.own_files, stage_dirs)
+    return hashlib.sha256(f"{tracked.script}\0{inputs.digest}".encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _note(place: StageDir, inputs: Inputs) -> None:
+def _note(stage_dir: StageDir, inputs: Inputs) -> None:
     for path, file in inputs.files.items():
         status = file.stat()
-        place.known[path] = (status.st_size, status.st_mtime_ns)
+        stage_dir.known[path] = (status.st_size, status.st_mtime_ns)
 
 
 def _add_all(members: dict[str, BundleFile], directory: str, inputs: Inputs, *, is_shared: bool = False) -> None:

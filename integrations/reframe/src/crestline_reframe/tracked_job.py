@@ -22,7 +22,7 @@ _NODES = re.compile(r"^#SBATCH (?:--nodelist[= ]|-w *)(\S+)", re.MULTILINE)
 class TrackedJob:
     """What to run and where, and how far it is. Written in the event loop, read in ReFrame's thread."""
 
-    place: StageDir
+    stage_dir: StageDir
     phase: str
     """`build` or `run`"""
     test: str
@@ -72,7 +72,7 @@ class TrackedJob:
     def __post_init__(self) -> None:
         self.ended = threading.Event()
         """it has ended and its results are here, or it never will"""
-        self.let_go = threading.Event()
+        self.released = threading.Event()
         """as `ended`, or the cancellation has been asked for"""
         self.settled = asyncio.Event()
         """it is known whether there is a job; for the event loop"""
@@ -113,7 +113,7 @@ class TrackedJob:
         self.error = self.error or error
         self.settled.set()
         self.ended.set()
-        self.let_go.set()
+        self.released.set()
 
     @property
     def queue_seconds(self) -> float | None:
@@ -136,15 +136,15 @@ class TrackedJob:
 class Pack:
     """Several tests that are one job."""
 
-    works: list[TrackedJob]
+    tests: list[TrackedJob]
     kind: Literal["array", "allocation"]
     job_id: str = ""
 
     @property
     def is_unwanted(self) -> bool:
         """Whether no test in it is waited for any more."""
-        return all(work.is_cancelled or work.ended.is_set() for work in self.works)
+        return all(tracked.is_cancelled or tracked.ended.is_set() for tracked in self.tests)
 
-    def element(self, work: TrackedJob) -> str:
+    def element(self, tracked: TrackedJob) -> str:
         """The job id that says how this test is."""
-        return f"{self.job_id}_{self.works.index(work)}" if self.kind == "array" else self.job_id
+        return f"{self.job_id}_{self.tests.index(tracked)}" if self.kind == "array" else self.job_id
