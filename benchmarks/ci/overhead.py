@@ -40,7 +40,7 @@ LINES = 'for i in 1 2; do echo "at $(date +%s.%N)"; sleep 1; done'
 
 
 class Delay:
-    """A door before the gateway: counts requests and answers each a little later."""
+    """A proxy before the gateway: counts requests and answers each a little later."""
 
     def __init__(self, url: str, latency: float) -> None:
         self.requests = 0
@@ -82,12 +82,12 @@ class Delay:
 class TimedBuild(Build):
     """Notes when each line came, and how many requests there had been before each call."""
 
-    def __init__(self, *arguments: object, door: Delay) -> None:
+    def __init__(self, *arguments: object, proxy: Delay) -> None:
         self.delays: list[float] = []
         self.marks: list[int] = []
         super().__init__(
             *arguments,  # type: ignore[arg-type]
-            before_call=lambda _: self.marks.append(door.requests),
+            before_call=lambda _: self.marks.append(proxy.requests),
             on_output=self._note,
         )
 
@@ -108,9 +108,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ci-benchmark-") as folder:
         place = Path(folder)
         with started(place) as slurm, running(slurm, place / "home") as gateway:
-            door = Delay(gateway.url, asked.latency)
-            gateway.url = door.url
-            rows, stages = measure(place, slurm, gateway, door, asked)
+            proxy = Delay(gateway.url, asked.latency)
+            gateway.url = proxy.url
+            rows, stages = measure(place, slurm, gateway, proxy, asked)
     print(show(rows))
     print(f"\n{'stage':34}{'s':>10}{'requests':>10}")
     for name, (seconds, requests) in stages.items():
@@ -119,24 +119,24 @@ def main() -> None:
         write(rows, asked.json)
 
 
-def measure(place: Path, slurm, gateway, door: Delay, asked: argparse.Namespace) -> tuple[list[Row], Stages]:
+def measure(place: Path, slurm, gateway, proxy: Delay, asked: argparse.Namespace) -> tuple[list[Row], Stages]:
     site = sites.slurm_site(place, gateway)
     gitlab = GitLab(place)
     sha = gitlab.commit({"README.md": "x\n"})
     beyond, requests, delays = [], [], []
     stages: dict[str, list[tuple[float, int]]] = {}
     for _ in range(asked.jobs):
-        before, began = door.requests, time.monotonic()
+        before, began = proxy.requests, time.monotonic()
         job = CiJob(script=[LINES])
-        with TimedBuild(site.custom, gitlab, job, sha, door=door) as build:
+        with TimedBuild(site.custom, gitlab, job, sha, proxy=proxy) as build:
             build.wait()
         wall = time.monotonic() - began
         if build.state != "success":
             raise SystemExit(build.text)
-        requests.append(door.requests - before)
+        requests.append(proxy.requests - before)
         beyond.append(wall - RUN - _queued(slurm, f"ci-{job.id}-"))
         delays += build.delays
-        for call, first, after in zip(build.calls, build.marks, [*build.marks[1:], door.requests], strict=True):
+        for call, first, after in zip(build.calls, build.marks, [*build.marks[1:], proxy.requests], strict=True):
             stages.setdefault(call.stage, []).append((call.seconds, after - first))
     freed = []
     for _ in range(max(1, asked.jobs // 5)):

@@ -40,10 +40,10 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, mon
     assert (seen.status.state, seen.user) == ("PENDING", "alice")
     assert "squeue" not in commands.ran
 
-    door = Slurmrestd(options, 10)
+    rest = Slurmrestd(options, 10)
     with pytest.raises(PermissionDeniedError):  # by Slurm itself, whatever the gateway looks up before
-        await door.cancel("bob", job_id)
-    await door.cancel("alice", "99999999")
+        await rest.cancel("bob", job_id)
+    await rest.cancel("alice", "99999999")
     monkeypatch.setattr(restd, "NEWEST", 41)  # a slurmrestd that tells nothing of what was refused
     silent = Slurmrestd(options, 10)
     with pytest.raises(PermissionDeniedError):
@@ -51,7 +51,7 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, mon
     await silent.cancel("alice", "99999999")
     await silent.close()
     monkeypatch.undo()
-    assert await door.queue("alice", "alice", ["99999999"]) == ([], [])
+    assert await rest.queue("alice", "alice", ["99999999"]) == ([], [])
 
     wrong = tmp_path / "wrong.key"
     wrong.write_bytes(b"x" * 1024)
@@ -77,13 +77,13 @@ async def test_versions_tokens_and_outages(cluster: Cluster, tmp_path: Path, mon
     cluster.stop("slurmctld")
     try:
         with pytest.raises(GatewayUnavailableError) as caught:
-            await door.queue("alice", None)
+            await rest.queue("alice", None)
         assert caught.value.retry_after
     finally:
         cluster.start("slurmctld")
-    await until_answered(lambda: door.queue("alice", None), GatewayUnavailableError)
+    await until_answered(lambda: rest.queue("alice", None), GatewayUnavailableError)
     await slurm.stop()
-    await door.close()
+    await rest.close()
     await other.close()
 
 

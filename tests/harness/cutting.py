@@ -92,13 +92,13 @@ def relay_to(url: str) -> Iterator[Relay]:
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    door = socket.create_server(("127.0.0.1", 0))
-    relay = Relay((parts.hostname, parts.port), f"http://127.0.0.1:{door.getsockname()[1]}")
+    listener = socket.create_server(("127.0.0.1", 0))
+    relay = Relay((parts.hostname, parts.port), f"http://127.0.0.1:{listener.getsockname()[1]}")
 
     def accept() -> None:
         while True:
             try:
-                client, _ = door.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             threading.Thread(target=relay._serve, args=(client,), daemon=True).start()
@@ -107,5 +107,5 @@ def relay_to(url: str) -> Iterator[Relay]:
     try:
         yield relay
     finally:
-        door.shutdown(socket.SHUT_RDWR)
-        door.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()

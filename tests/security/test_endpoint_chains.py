@@ -103,7 +103,7 @@ def explore(gateway: RunningGateway, scratch: Path, walks: int, steps: int) -> t
             return {"base_url": gateway.url, "headers": {"Authorization": f"Bearer {token}"}, "timeout": PATIENCE}
 
         def before_call(self, case: Case) -> None:
-            """Most of what is drawn at random would end at the first door."""
+            """Most of what is drawn at random would be refused by the first check."""
             if "system_name" in case.path_parameters:
                 case.path_parameters["system_name"] = SYSTEM
             if isinstance(case.query, dict):

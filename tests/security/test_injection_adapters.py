@@ -1,4 +1,4 @@
-"""The corpus at the adapters' doors: a hub's options, CI variables, ReFrame's places, any job specification.
+"""The corpus in what reaches the adapters: a hub's options, CI variables, ReFrame's places, any job specification.
 
 A value is refused in a typed way, or it stays one value: the batch script's directives name no other option, and bash
 runs it without waking the canary.
@@ -31,7 +31,7 @@ from harness.corpus import Canary
 
 SCRIPT = "#!/bin/bash\ntrue\n"
 
-Door = Callable[[str], str]
+Adapter = Callable[[str], str]
 
 
 def of_spec(**values: Any) -> str:
@@ -62,7 +62,7 @@ def of_arrival(value: str) -> str:
     return remote_script(SCRIPT, arrival(value, "began", value, [(value, value)]))
 
 
-DOORS: dict[str, Door] = {
+ADAPTERS: dict[str, Adapter] = {
     **{
         f"JobSpec.{field}": lambda value, field=field: of_spec(**{field: value})  # type: ignore[misc]
         for field in ("time_limit", "memory", "gpus", "qos", "array", "dependency", "nodes", "tasks")
@@ -107,13 +107,13 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_value_stays_one_value(door: str, tools: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_value_stays_one_value(adapter: str, tools: Path, tmp_path: Path) -> None:
     canary = Canary()
     taken = []
     for value in canary.everything():
         try:
-            script = DOORS[door](value)
+            script = ADAPTERS[adapter](value)
         except (CrestlineError, BuildFailureError):
             continue
         taken.append(script)

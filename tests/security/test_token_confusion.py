@@ -192,7 +192,7 @@ async def test_a_withdrawal_is_noticed_without_new_tokens(place: Place, monkeypa
 
 
 def test_nothing_passes_for_something_else(place: Place) -> None:
-    """Each kind of credential at each other kind's door."""
+    """Each kind of credential where another kind is expected."""
     gateway, _ = place
     client_id, client_secret = gateway.client
     access = gateway.token()

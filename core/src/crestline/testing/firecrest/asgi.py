@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crestline.testing.firecrest.fault_layer import ABORT
 
 
-class Door:
+class Listener:
     """A loopback port (`port` 0: a free one). While shut the port stays ours, and connections to it are refused."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
@@ -93,7 +93,7 @@ class Door:
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("extensions", {})[ABORT] = partial(self._abort, scope["client"])
-        with suppress(asyncio.CancelledError):  # of requests that were under way when the door was shut
+        with suppress(asyncio.CancelledError):  # of requests that were under way when the port was shut
             await self._app(scope, receive, send)
 
     def _abort(self, client: tuple[str, int]) -> None:

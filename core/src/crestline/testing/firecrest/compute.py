@@ -19,23 +19,23 @@ from crestline.testing.firecrest.endpoint import Call, route
 from crestline.testing.firecrest.job import NO_TASK, Job
 from crestline.testing.firecrest.refusals import Refusal, buffer_exceeded, command_timeout, invalid, slurm_failure
 from crestline.testing.firecrest.scheduler import Order
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _NAME_LIMIT = 235
 _WORKDIR_NAMES = ("workingDirectory", "working_directory", "currentWorkingDirectory", "current_working_directory")
 
 
-def routes(world: World) -> list[Route]:
+def routes(facility: FacilityState) -> list[Route]:
     """The endpoints."""
     jobs = "/compute/{system}/jobs"
     return [
-        route(world, jobs, submit, "POST", needs="scheduler", body="json"),
-        route(world, jobs, list_jobs, needs="scheduler", commands=2),
-        route(world, jobs + "/{job_id}", get_job, needs="scheduler", commands=2),
-        route(world, jobs + "/{job_id}", cancel, "DELETE", needs="scheduler"),
-        route(world, jobs + "/{job_id}/metadata", get_metadata, needs="scheduler", commands=2),
-        route(world, jobs + "/{job_id}/attach", attach, "PUT", needs="scheduler", body="json"),
+        route(facility, jobs, submit, "POST", needs="scheduler", body="json"),
+        route(facility, jobs, list_jobs, needs="scheduler", commands=2),
+        route(facility, jobs + "/{job_id}", get_job, needs="scheduler", commands=2),
+        route(facility, jobs + "/{job_id}", cancel, "DELETE", needs="scheduler"),
+        route(facility, jobs + "/{job_id}/metadata", get_metadata, needs="scheduler", commands=2),
+        route(facility, jobs + "/{job_id}/attach", attach, "PUT", needs="scheduler", body="json"),
     ]
 
 
@@ -45,7 +45,7 @@ def submit(call: Call) -> Response:
     description = call.body.get("job")
     if not isinstance(description, dict):
         raise invalid("body", "job", "Field required")
-    asked = Call(call.world, call.user, call.params, call.query, description)
+    asked = Call(call.facility, call.user, call.params, call.query, description)
     workdir = asked.text(*_WORKDIR_NAMES)
     if workdir is None:
         raise invalid("body", "job", "Field required", value=description)
@@ -54,7 +54,7 @@ def submit(call: Call) -> Response:
     if script_path is not None:
         script = _script_at(script_path)
     elif not script:
-        time.sleep(call.world.settings.command_timeout)
+        time.sleep(call.facility.settings.command_timeout)
         raise command_timeout()
     order = Order(
         script=script or "",
@@ -68,26 +68,26 @@ def submit(call: Call) -> Response:
         stderr=asked.text("standardError", "standard_error"),
         environment=environment,
     )
-    return JSONResponse({"jobId": call.world.scheduler.submit(order, call.user)}, status_code=201)
+    return JSONResponse({"jobId": call.facility.scheduler.submit(order, call.user)}, status_code=201)
 
 
 def list_jobs(call: Call) -> Response:
     """The caller's jobs, or everybody's; ended ones only within the time window. The rest of the query is ignored."""
     _need_ssh_key(call)
-    world, faults = call.world, call.world.faults
+    facility, faults = call.facility, call.facility.faults
     window, names = _WINDOWS["7d"], None
-    if world.settings.has_filters:
+    if facility.settings.has_filters:
         window, names = _window(call), _names(call)
     account, everybody, now = call.query.get("account"), call.flag("allusers"), time.time()
     jobs = [
         job
-        for job in world.scheduler.all()
+        for job in facility.scheduler.all()
         if (everybody or job.user == call.user)
         and (account is None or job.account == account)
         and (job.ended is None or now - job.ended < window)
     ]
     job_rows.check_parsable(jobs, faults)
-    rows = job_rows.listing(jobs, faults, world.settings)
+    rows = job_rows.listing(jobs, faults, facility.settings)
     if names is not None:
         rows = [row for row in rows if row["name"] in names]
     if faults.list_413_above is not None and len(rows) > faults.list_413_above:
@@ -99,10 +99,10 @@ def list_jobs(call: Call) -> Response:
 
 def get_job(call: Call) -> Response:
     """A list with one job, or with all tasks of an array; jobs of all users are found."""
-    world = call.world
+    facility = call.facility
     jobs = _find(call)
-    job_rows.check_parsable(jobs, world.faults)
-    rows = job_rows.rows(jobs, world.faults, world.settings)
+    job_rows.check_parsable(jobs, facility.faults)
+    rows = job_rows.rows(jobs, facility.faults, facility.settings)
     if not rows:
         raise Refusal(404, "Job not found.")
     return JSONResponse({"jobs": rows})
@@ -110,26 +110,26 @@ def get_job(call: Call) -> Response:
 
 def get_metadata(call: Call) -> Response:
     """Script, and the paths of input, output and errors."""
-    world = call.world
+    facility = call.facility
     if not _job_id(call).isdigit():
         raise Refusal(404, "Job not found.")
-    visible = [job for job in _find(call) if job_rows.row(job, world.faults, world.settings)]
+    visible = [job for job in _find(call) if job_rows.row(job, facility.faults, facility.settings)]
     if not visible:
         raise Refusal(404, "Job not found.")
-    if world.faults.array_metadata_is_one:
+    if facility.faults.array_metadata_is_one:
         waits = any(job.started is None and not job.is_over for job in visible)
         visible = [job for job in visible if job.array_id in (None, job.number)] or visible[-1:]
         if waits and visible[0].array_id is not None:
             visible = [replace(visible[0], task=NO_TASK)]
-    return JSONResponse({"jobs": [job_rows.metadata(job, world.faults, call.user.name) for job in visible]})
+    return JSONResponse({"jobs": [job_rows.metadata(job, facility.faults, call.user.name) for job in visible]})
 
 
 def cancel(call: Call) -> Response:
     """204; a job that is unknown, over, or another user's is 500 with scancel's words."""
-    job_id, faults = _job_id(call), call.world.faults
+    job_id, faults = _job_id(call), call.facility.faults
     if not job_id.isdigit():
         raise slurm_failure(f"scancel: error: Invalid job id {job_id}")
-    jobs = call.world.scheduler.find(job_id)
+    jobs = call.facility.scheduler.find(job_id)
     if not jobs and not faults.cancel_ended_is_500:
         raise Refusal(404, "Job not found.")
     if any(job.user != call.user for job in jobs):
@@ -139,7 +139,7 @@ def cancel(call: Call) -> Response:
             raise _scancel_failure(job_id, "Invalid job id specified")
         if all(job.is_over for job in jobs):
             raise _scancel_failure(job_id, "Job/step already completing or completed")
-    call.world.scheduler.cancel(jobs, call.user)
+    call.facility.scheduler.cancel(jobs, call.user)
     return Response(status_code=204)
 
 
@@ -155,9 +155,9 @@ def attach(call: Call) -> Response:
 
 
 def _run_inside(job: Job, command: str, call: Call) -> None:
-    home = call.world.settings.home_of(job.user.name)
+    home = call.facility.settings.home_of(job.user.name)
     environment = {**os.environ, **job.environment, **job.slurm_variables(home), "HOME": str(home)}
-    limit = call.world.settings.command_timeout
+    limit = call.facility.settings.command_timeout
     try:
         done = subprocess.run(
             shlex.split(command), cwd=job.workdir, env=environment, capture_output=True, timeout=limit, check=False
@@ -177,7 +177,7 @@ def _find(call: Call) -> list[Job]:
         words = f"sacct: fatal: Bad job/step specified: {job_id}\n"
         error = f"Unexpected Slurm command response. exit_status:1 std_err:{words}"
         raise Refusal(500, "Error executing Slurm command.", caused_by=[error])
-    return call.world.scheduler.find(job_id)
+    return call.facility.scheduler.find(job_id)
 
 
 def _job_id(call: Call) -> str:
@@ -196,7 +196,7 @@ def _environment(asked: Call) -> dict[str, str]:
     for value in found.values():
         if not isinstance(value, str):
             raise invalid("body", "job", "Input should be a valid string", value=value)
-    truncate = asked.world.faults.env_commas_truncate
+    truncate = asked.facility.faults.env_commas_truncate
     return {name: str(value).partition(",")[0] if truncate else str(value) for name, value in found.items()}
 
 

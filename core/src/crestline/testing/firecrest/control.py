@@ -5,7 +5,7 @@ No FirecREST has them; all begin with `/_`.
 
 GET/POST/DELETE /_faults    read, set by name, reset
 GET/DELETE      /_requests  what arrived; forget it
-POST /_down {"seconds": 5}  refuse connections, for good without `seconds` (then `/_up`, at the neighbours' door)
+POST /_down {"seconds": 5}  refuse connections, for good without `seconds` (then `/_up`, at the port of the neighbours)
 POST /_jobs/{id}/requeue | end {"state", "exit_code"} | show_as {"state"} | hold {"held"} | age {"seconds"}
 """
 
@@ -20,28 +20,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 _SOON = 0.1
 
 
-def routes(world: World, down: Callable[[float | None], None], up: Callable[[], None]) -> list[Route]:
-    """The endpoints, for both doors."""
+def routes(facility: FacilityState, down: Callable[[float | None], None], up: Callable[[], None]) -> list[Route]:
+    """The endpoints, for both ports."""
 
     async def faults(request: Request) -> Response:
         if request.method == "POST":
             try:
-                world.faults.update(await _body(request))
+                facility.faults.update(await _body(request))
             except ValueError as error:
                 return JSONResponse({"error": str(error)}, 400)
         elif request.method == "DELETE":
-            world.faults.reset()
-        return JSONResponse(world.faults.as_dict())
+            facility.faults.reset()
+        return JSONResponse(facility.faults.as_dict())
 
     async def requests(request: Request) -> Response:
         if request.method == "DELETE":
-            world.requests.clear()
-        return JSONResponse([seen._asdict() for seen in world.requests])
+            facility.requests.clear()
+        return JSONResponse([seen._asdict() for seen in facility.requests])
 
     async def outage(request: Request) -> Response:
         asked = await _body(request)
@@ -54,11 +54,11 @@ def routes(world: World, down: Callable[[float | None], None], up: Callable[[], 
 
     async def job(request: Request) -> Response:
         actions: dict[str, Callable[..., None]] = {
-            "requeue": world.scheduler.requeue,
-            "end": world.scheduler.end,
-            "show_as": world.scheduler.show_as,
-            "hold": world.scheduler.hold,
-            "age": world.scheduler.age,
+            "requeue": facility.scheduler.requeue,
+            "end": facility.scheduler.end,
+            "show_as": facility.scheduler.show_as,
+            "hold": facility.scheduler.hold,
+            "age": facility.scheduler.age,
         }
         try:
             actions[request.path_params["action"]](request.path_params["job_id"], **await _body(request))

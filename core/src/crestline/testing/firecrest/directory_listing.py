@@ -66,7 +66,7 @@ def _file(match: re.Match[bytes], prefix: str, call: Call, numeric: bool) -> dic
 
 def _unquoted(name: bytes, call: Call) -> str:
     """A name out of C quotes. A real server takes away no more escapes than a shell does: those of `"` and `\\`."""
-    if call.world.faults.names_listed_in_octal:
+    if call.facility.faults.names_listed_in_octal:
         return shlex.split(name.decode("ascii"))[0]
     found: bytes = ast.literal_eval("b" + name.decode("ascii"))
     return found.decode(errors="replace")

@@ -21,14 +21,14 @@ from starlette.routing import Route
 
 from crestline.testing.firecrest.refusals import BrokenConnection, Refusal, invalid
 from crestline.testing.firecrest.settings import User
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 
 @dataclass
 class Call:
     """One request, as a handler wants it. Bodies are read in camelCase, snake_case too."""
 
-    world: World
+    facility: FacilityState
     user: User
     params: dict[str, str]
     query: QueryParams
@@ -66,7 +66,7 @@ Handler = Callable[[Call], Response]
 
 
 def route(
-    world: World,
+    facility: FacilityState,
     path: str,
     handler: Handler,
     method: str = "GET",
@@ -86,21 +86,21 @@ def route(
     async def run(request: Request) -> Response:
         user: User | None = None
         try:
-            user = User("", "", 0) if public else world.issuer.check(request.headers.get("authorization"))
-            if request.path_params.get("system", world.settings.system) != world.settings.system:
+            user = User("", "", 0) if public else facility.issuer.check(request.headers.get("authorization"))
+            if request.path_params.get("system", facility.settings.system) != facility.settings.system:
                 raise Refusal(404, "System not found")
             if needs:
-                _check_health(world, needs)
-            call = Call(world, user, dict(request.path_params), request.query_params)
+                _check_health(facility, needs)
+            call = Call(facility, user, dict(request.path_params), request.query_params)
             if body == "json":
                 call.body = _object(await request.body())
             elif body == "form":
                 call.upload = await _file_of(request)
-            async with _session(world, user, needs, commands):
+            async with _session(facility, user, needs, commands):
                 answer = await run_in_threadpool(handler, call)
         except Refusal as refusal:
             answer = refusal.response(user.name if user else None)
-        for name, value in _headers(world, request, user).items():
+        for name, value in _headers(facility, request, user).items():
             answer.headers.setdefault(name, value)
         return answer
 
@@ -117,11 +117,11 @@ def plain_error(status: int, message: str) -> Response:
     )
 
 
-def _headers(world: World, request: Request, user: User | None) -> dict[str, str]:
+def _headers(facility: FacilityState, request: Request, user: User | None) -> dict[str, str]:
     request_id = request.headers.get("x-request-id") or str(uuid.uuid4())
     headers = {
         "F7T-Timestamp": datetime.now(UTC).isoformat(),
-        "F7T-AppVersion": world.settings.version,
+        "F7T-AppVersion": facility.settings.version,
         "X-Request-ID": request_id,
         "X-Correlation-ID": request.headers.get("x-correlation-id") or request_id,
     }
@@ -130,30 +130,30 @@ def _headers(world: World, request: Request, user: User | None) -> dict[str, str
     return headers
 
 
-def _check_health(world: World, service: str) -> None:
-    red = world.faults.unhealthy
+def _check_health(facility: FacilityState, service: str) -> None:
+    red = facility.faults.unhealthy
     if red in (service, "ssh") and red:
-        message = f"The {red} service for the requested system ({world.settings.system}) is unhealthy."
+        message = f"The {red} service for the requested system ({facility.settings.system}) is unhealthy."
         raise Refusal(503, message)
 
 
 @asynccontextmanager
-async def _session(world: World, user: User, needs: str, commands: int) -> AsyncIterator[None]:
+async def _session(facility: FacilityState, user: User, needs: str, commands: int) -> AsyncIterator[None]:
     """The time that the commands of one request take, and their places in the user's connection."""
-    limit = world.faults.max_sessions if needs else None
-    taken = world.sessions.get(user.name, 0)
+    limit = facility.faults.max_sessions if needs else None
+    taken = facility.sessions.get(user.name, 0)
     if limit is not None and taken + commands > limit:
         words = "Unable to open a new SSH channel."
         if commands > 1:
             raise Refusal(500, "Error executing Slurm command.", caused_by=[words])
         raise Refusal(424, words)
-    world.sessions[user.name] = taken + commands
+    facility.sessions[user.name] = taken + commands
     try:
         if needs:
-            await asyncio.sleep(world.faults.command_time)
+            await asyncio.sleep(facility.faults.command_time)
         yield
     finally:
-        world.sessions[user.name] -= commands
+        facility.sessions[user.name] -= commands
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -174,6 +174,6 @@ async def _file_of(request: Request) -> tuple[str, bytes]:
     return found.filename or "", await found.read()
 
 
-def uptime(world: World) -> float:
+def uptime(facility: FacilityState) -> float:
     """Seconds since the stand-in was made."""
-    return time.time() - world.began
+    return time.time() - facility.began

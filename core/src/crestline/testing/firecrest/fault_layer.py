@@ -10,10 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crestline.testing.firecrest.faults import Rule
 from crestline.testing.firecrest.refusals import Refusal
-from crestline.testing.firecrest.state import Seen, World
+from crestline.testing.firecrest.state import FacilityState, Seen
 
 ABORT = "crestline.testing.firecrest.abort"
-"""Key in `scope["extensions"]` of a function that resets the connection; put there by `door`."""
+"""Key in `scope["extensions"]` of a function that resets the connection; put there by `Listener`."""
 _TEXTS = {
     408: "Command execution timeout limit exceeded.",
     413: "Command output exceeded buffer limit.",
@@ -28,9 +28,9 @@ _TEXTS_AFTER = {424: "SSH connection Reset.", 503: "no healthy upstream"}
 class FaultLayer:
     """Wraps an application. Requests to paths that begin with `/_` pass untouched and unlisted."""
 
-    def __init__(self, app: ASGIApp, world: World) -> None:
+    def __init__(self, app: ASGIApp, facility: FacilityState) -> None:
         self._app = app
-        self._world = world
+        self._facility = facility
         self._poisoned: set[tuple[str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,10 +38,10 @@ class FaultLayer:
         if scope["type"] != "http" or scope["path"].startswith("/_"):
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(self._world, scope, send)
+        exchange = _Exchange(self._facility, scope, send)
         scope["state"] = {**scope.get("state", {}), "drop": exchange.drop}
         client = tuple(scope["client"])
-        rule = self._world.faults.take(scope["method"], scope["path"].lower(), exchange.query)
+        rule = self._facility.faults.take(scope["method"], scope["path"].lower(), exchange.query)
         if client in self._poisoned:
             self._poisoned.discard(client)
             exchange.drop()
@@ -51,7 +51,7 @@ class FaultLayer:
             await self._before(rule, exchange, receive)
         else:
             await self._after(rule, exchange, receive)
-        if exchange.status == 400 and "/filesystem/" in scope["path"] and self._world.faults.break_after_400:
+        if exchange.status == 400 and "/filesystem/" in scope["path"] and self._facility.faults.break_after_400:
             self._poisoned.add(client)
         if exchange.dropped:
             await asyncio.sleep(0.01)  # so that the server knows of the lost connection before we return
@@ -60,7 +60,7 @@ class FaultLayer:
         await asyncio.sleep(rule.delay)
         if rule.drop:
             exchange.drop()
-        elif (answer := _tampered(rule, self._world)) is not None:
+        elif (answer := _tampered(rule, self._facility)) is not None:
             while (await receive()).get("more_body"):
                 pass
             await answer(exchange.scope, receive, exchange.send)
@@ -77,7 +77,7 @@ class FaultLayer:
         await asyncio.sleep(rule.delay)
         if rule.drop:
             exchange.drop()
-        elif (answer := _tampered(rule, self._world)) is not None:
+        elif (answer := _tampered(rule, self._facility)) is not None:
             await answer(exchange.scope, receive, exchange.send)
         else:
             for message in held:
@@ -85,12 +85,12 @@ class FaultLayer:
 
 
 class _Exchange:
-    def __init__(self, world: World, scope: Scope, send: Send) -> None:
+    def __init__(self, facility: FacilityState, scope: Scope, send: Send) -> None:
         self.scope = scope
         self.query = scope["query_string"].decode("latin-1")
         self.status = 0
         self.dropped = False
-        self._world = world
+        self._facility = facility
         self._send = send
 
     async def send(self, message: Message) -> None:
@@ -107,10 +107,10 @@ class _Exchange:
         self.scope["extensions"][ABORT]()
 
     def _note(self) -> None:
-        self._world.requests.append(Seen(self.scope["method"], self.scope["path"], self.query, self.status))
+        self._facility.requests.append(Seen(self.scope["method"], self.scope["path"], self.query, self.status))
 
 
-def _tampered(rule: Rule, world: World) -> Response | None:
+def _tampered(rule: Rule, facility: FacilityState) -> Response | None:
     if rule.status is None and rule.body is None:
         return None
     headers = {} if rule.retry_after is None else {"Retry-After": f"{rule.retry_after:g}"}
@@ -120,6 +120,6 @@ def _tampered(rule: Rule, world: World) -> Response | None:
         quota: dict[str, Any] = {"code": "900802", "message": "Message throttled out"}
         return JSONResponse(quota, 429, headers)
     assert rule.status is not None
-    headers["F7T-AppVersion"] = world.settings.version
+    headers["F7T-AppVersion"] = facility.settings.version
     texts = _TEXTS | _TEXTS_AFTER if rule.when == "after" else _TEXTS
     return Refusal(rule.status, texts.get(rule.status, "Unexpected error"), headers=headers).response()

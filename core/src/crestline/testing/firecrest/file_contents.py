@@ -38,7 +38,7 @@ def view(call: Call) -> Response:
 
     The server reads two blocks of `size` bytes from the block of the offset on, and both must fit in its buffer.
     """
-    limit = call.world.settings.max_ops_file_size
+    limit = call.facility.settings.max_ops_file_size
     path, size, offset = checked(call), call.number("size"), call.number("offset") or 0
     size = limit if size is None else size
     if offset < 0:
@@ -63,14 +63,14 @@ def view(call: Call) -> Response:
 def checksum(call: Call) -> Response:
     """SHA-256 of the file."""
     path = checked(call)
-    limit = call.world.faults.checksum_408_above
+    limit = call.facility.faults.checksum_408_above
     if limit is not None and os.path.exists(path) and os.path.getsize(path) > limit:
         raise remote_failure(124, "")
     output = run(call, "sha256sum", "--", path).decode(errors="replace")
-    if len(output.split()) > 2 and call.world.faults.space_breaks_checksum:
+    if len(output.split()) > 2 and call.facility.faults.space_breaks_checksum:
         raise Refusal(500, f"Invalid output: {output} ")
     digest = output.split()[0]
-    if not call.world.faults.checksum_is_marked:
+    if not call.facility.faults.checksum_is_marked:
         digest = digest.removeprefix("\\")
     return JSONResponse({"output": {"algorithm": "SHA256", "checksum": digest}})
 
@@ -94,10 +94,10 @@ def download(call: Call) -> Response:
         content = Path(path).read_bytes()
     except OSError as error:
         raise remote_failure(1, f"base64: {path}: {error.strerror}") from None
-    if 4 * -(-len(content) // 3) >= call.world.settings.max_ops_file_size:
-        if call.world.faults.download_too_large == 413:
+    if 4 * -(-len(content) // 3) >= call.facility.settings.max_ops_file_size:
+        if call.facility.faults.download_too_large == 413:
             raise buffer_exceeded()
-        raise Refusal(call.world.faults.download_too_large, "('Channel not open for sending',)")
+        raise Refusal(call.facility.faults.download_too_large, "('Channel not open for sending',)")
     return Response(content, media_type="application/octet-stream")
 
 
@@ -107,18 +107,18 @@ def upload(call: Call) -> Response:
     if call.upload is None:
         raise invalid("body", "file", "Field required")
     name, content = call.upload
-    if len(content) > call.world.settings.max_ops_file_size:
+    if len(content) > call.facility.settings.max_ops_file_size:
         raise Refusal(413, "File to upload is too large.")
     check_quotes(call, name)
     path = Path(f"{directory}/{name}")
     try:
         path.write_bytes(content)
     except OSError as error:
-        if call.world.faults.failed_upload_hides_why:
+        if call.facility.faults.failed_upload_hides_why:
             raise Refusal(500, "('Channel not open for sending',)") from None
         raise remote_failure(1, f"bash: line 1: {path}: {error.strerror}") from None
-    if not content and call.world.faults.empty_upload_hangs:
-        time.sleep(call.world.settings.command_timeout)
+    if not content and call.facility.faults.empty_upload_hangs:
+        time.sleep(call.facility.settings.command_timeout)
         raise command_timeout()
     return Response(status_code=204)
 

@@ -14,12 +14,12 @@ from crestline.testing.firecrest.endpoint import Call, route
 from crestline.testing.firecrest.paths import check_quotes, checked
 from crestline.testing.firecrest.refusals import invalid, remote_failure
 from crestline.testing.firecrest.remote_command import failed, run
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 TAR_FLAGS = {"none": "", "gzip": "z", "bzip2": "j", "xz": "J"}
 
 
-def routes(world: World) -> list[Route]:
+def routes(facility: FacilityState) -> list[Route]:
     """The endpoints."""
     ops, need = "/filesystem/{system}/ops", "filesystem"
     reading = {
@@ -41,10 +41,10 @@ def routes(world: World) -> list[Route]:
         "extract": (extract, "POST"),
     }
     return [
-        *(route(world, f"{ops}/{name}", handler, needs=need) for name, handler in reading.items()),
-        *(route(world, f"{ops}/{n}", handler, m, needs=need, body="json") for n, (handler, m) in changing.items()),
-        route(world, f"{ops}/upload", file_contents.upload, "POST", needs=need, body="form"),
-        route(world, f"{ops}/rm", rm, "DELETE", needs=need),
+        *(route(facility, f"{ops}/{name}", handler, needs=need) for name, handler in reading.items()),
+        *(route(facility, f"{ops}/{n}", handler, m, needs=need, body="json") for n, (handler, m) in changing.items()),
+        route(facility, f"{ops}/upload", file_contents.upload, "POST", needs=need, body="form"),
+        route(facility, f"{ops}/rm", rm, "DELETE", needs=need),
     ]
 
 
@@ -97,7 +97,7 @@ def chmod(call: Call) -> Response:
 def chown(call: Call) -> Response:
     """200 with the file, which is only ever given to who has it: users of a stand-in are one real uid."""
     path = checked(call, in_body=True)
-    known = {user.name for user in call.world.settings.users}
+    known = {user.name for user in call.facility.settings.users}
     for kind, name in (("user", call.text("owner")), ("group", call.text("group"))):
         if name and name not in known:
             raise remote_failure(1, f"chown: invalid {kind}: '{name}'")
@@ -120,7 +120,7 @@ def compress(call: Call) -> Response:
     directory, name = os.path.split(path)
     if pattern:
         check_quotes(call, pattern)
-        bare = call.world.faults.compress_script_leaves_directory_bare
+        bare = call.facility.faults.compress_script_leaves_directory_bare
         place = directory if bare else f"'{directory}'"
         pack = f"tar {' '.join(options)} -czf '{target}' --null --files-from -"
         inner = f"cd {place}; find . -type f -regex '{pattern}' -print0 | {pack} "

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from crestline.testing.firecrest import control, server
-from crestline.testing.firecrest.asgi import Door
+from crestline.testing.firecrest.asgi import Listener
 from crestline.testing.firecrest.faults import Faults
 from crestline.testing.firecrest.job import Job
 from crestline.testing.firecrest.scheduler import Scheduler
 from crestline.testing.firecrest.settings import NO_KEY_USER, SECOND_USER, Settings, User
-from crestline.testing.firecrest.state import Seen, World
+from crestline.testing.firecrest.state import FacilityState, Seen
 
 
 class PlainFirecrest:
@@ -30,11 +30,11 @@ class PlainFirecrest:
 
     def __init__(self, settings: Settings, port: int = 0, neighbours_port: int = 0) -> None:
         self.settings = settings
-        self._world = World(settings)
-        routes = control.routes(self._world, self.down, self.up)
-        self._gateway = Door(server.gateway(self._world, routes), port)
-        self._neighbours = Door(server.neighbours(self._world, routes), neighbours_port)
-        self._world.store.base_url = self._neighbours.url
+        self._facility = FacilityState(settings)
+        routes = control.routes(self._facility, self.down, self.up)
+        self._gateway = Listener(server.gateway(self._facility, routes), port)
+        self._neighbours = Listener(server.neighbours(self._facility, routes), neighbours_port)
+        self._facility.store.base_url = self._neighbours.url
         self._timer: threading.Timer | None = None
         self._neighbours.open()
         self._gateway.open()
@@ -103,18 +103,18 @@ class PlainFirecrest:
 
     def token(self, user: User | None = None, lifetime: float | None = None) -> str:
         """Return an access token that is valid for `lifetime` seconds (if negative, it has expired)."""
-        return self._world.issuer.access_token(user or self.user, lifetime)
+        return self._facility.issuer.access_token(user or self.user, lifetime)
 
     def sign_in(self, user: User | None = None) -> dict[str, Any]:
         """Return access token and refresh token of a login. The refresh token works once."""
-        return self._world.issuer.sign_in(user or self.user)
+        return self._facility.issuer.sign_in(user or self.user)
 
     # faults
 
     @property
     def faults(self) -> Faults:
         """The switches of the server's faults."""
-        return self._world.faults
+        return self._facility.faults
 
     def down(self, seconds: float | None = None) -> None:
         """Refuse connections until `up()` or for `seconds`. Jobs, identity provider and S3 continue."""
@@ -141,7 +141,7 @@ class PlainFirecrest:
     @property
     def scheduler(self) -> Scheduler:
         """The scheduler with its control calls `requeue`, `end`, `show_as`, `hold` and `age`."""
-        return self._world.scheduler
+        return self._facility.scheduler
 
     def jobs(self, job_id: str | None = None) -> list[Job]:
         """Return the jobs with an id, or all, as the scheduler itself knows them, without faults."""
@@ -150,7 +150,7 @@ class PlainFirecrest:
     @property
     def requests(self) -> list[Seen]:
         """`(method, path, query, status)` of every request, including `/token` and `/s3/`. You may `clear()` it."""
-        return self._world.requests
+        return self._facility.requests
 
     def count(self, method: str, path: str) -> int:
         """Return the number of requests with this method and a path that ends with `path`."""
@@ -162,7 +162,7 @@ class PlainFirecrest:
             self._timer.cancel()
         self._gateway.close()
         self._neighbours.close()
-        self._world.close()
+        self._facility.close()
 
 
 @contextmanager

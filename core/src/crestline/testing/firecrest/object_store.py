@@ -27,7 +27,7 @@ _BLOCK = 1 << 20
 
 
 class ObjectStore:
-    """`base_url` (set by who opens the door) is where presigned URLs point to, e.g. `http://127.0.0.1:9000`."""
+    """`base_url` (set when the port is open) is where presigned URLs point to, e.g. `http://127.0.0.1:9000`."""
 
     def __init__(self, settings: Settings) -> None:
         self._root = settings.root / "s3"

@@ -16,7 +16,7 @@ def checked(call: Call, *, in_body: bool = False) -> str:
     path = call.text(*_BODY_NAMES) if in_body else next((call.query[n] for n in _BODY_NAMES if n in call.query), None)
     if path is None:
         raise Refusal(400, "Unable to decode request and retreive the required path or source_path parameter.")
-    settings = call.world.settings
+    settings = call.facility.settings
     if not path.startswith("/"):
         raise Refusal(400, f"The provided path ({path}) is not absolute.")
     clean = os.path.normpath(path)
@@ -35,13 +35,13 @@ def checked(call: Call, *, in_body: bool = False) -> str:
 
 def check_quotes(call: Call, path: str) -> None:
     """Refuse a path that would leave the single quotes a real server puts it in. Nothing of it is ever executed."""
-    if "'" in path and call.world.faults.quote_in_path_breaks:
+    if "'" in path and call.facility.faults.quote_in_path_breaks:
         raise remote_failure(2, "bash: -c: line 1: unexpected EOF while looking for matching `''")
 
 
 def _check_owner(call: Call, path: Path) -> None:
     """All users are one real uid, so the permission bits for others are read by hand in other people's homes."""
-    home = call.world.settings.home
+    home = call.facility.settings.home
     if not path.is_relative_to(home) or path == home:
         return
     owner = path.relative_to(home).parts[0]

@@ -11,7 +11,7 @@ from crestline.testing.firecrest.refusals import Refusal, buffer_exceeded, remot
 
 def run(call: Call, *command: str, cwd: str | None = None, stdin: bytes = b"") -> bytes:
     """The output of a command given as separate words, run at home. Raises Refusal as FirecREST words it."""
-    settings = call.world.settings
+    settings = call.facility.settings
     cwd = cwd or str(settings.home_of(call.user.name))
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
     try:

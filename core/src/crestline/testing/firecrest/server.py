@@ -1,6 +1,6 @@
 """The two applications of a stand-in: FirecREST itself, and its neighbours (identity provider and S3).
 
-They have separate doors because they are separate hosts in life: an outage of FirecREST leaves the neighbours up.
+They have separate ports because they are separate hosts in life: an outage of FirecREST leaves the neighbours up.
 """
 
 from __future__ import annotations
@@ -16,19 +16,25 @@ from crestline.testing.firecrest import compute, files, status, transfers
 from crestline.testing.firecrest.endpoint import plain_error
 from crestline.testing.firecrest.fault_layer import FaultLayer
 from crestline.testing.firecrest.refusals import BrokenConnection
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 
-def gateway(world: World, control: list[Route]) -> ASGIApp:
+def gateway(facility: FacilityState, control: list[Route]) -> ASGIApp:
     """FirecREST v2: paths match in any case."""
-    routes = [*status.routes(world), *compute.routes(world), *files.routes(world), *transfers.routes(world), *control]
+    routes = [
+        *status.routes(facility),
+        *compute.routes(facility),
+        *files.routes(facility),
+        *transfers.routes(facility),
+        *control,
+    ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unmatched, BrokenConnection: _broken})
-    return FaultLayer(_LowerCase(app), world)
+    return FaultLayer(_LowerCase(app), facility)
 
 
-def neighbours(world: World, control: list[Route]) -> ASGIApp:
+def neighbours(facility: FacilityState, control: list[Route]) -> ASGIApp:
     """`/token`, `/jwks` and the object store's `/s3/...`."""
-    return FaultLayer(Starlette(routes=[*world.issuer.routes(), *world.store.routes(), *control]), world)
+    return FaultLayer(Starlette(routes=[*facility.issuer.routes(), *facility.store.routes(), *control]), facility)
 
 
 class _LowerCase:

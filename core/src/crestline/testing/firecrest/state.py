@@ -1,4 +1,4 @@
-"""Everything that one stand-in consists of, behind its doors; it outlives every outage of them."""
+"""Everything that one stand-in consists of, behind its ports; it outlives every outage of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Seen(NamedTuple):
     status: int
 
 
-class World:
-    """The parts, wired. `requests` lists what arrived at any door but the control's own, in order of their answers,
+class FacilityState:
+    """The parts, wired. `requests` lists what arrived at any port but the control's own, in order of their answers,
     `sessions` how many commands run for a user on the system."""
 
     def __init__(self, settings: Settings) -> None:

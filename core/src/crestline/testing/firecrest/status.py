@@ -12,26 +12,26 @@ from starlette.routing import Route
 
 from crestline.testing.firecrest.endpoint import Call, route, uptime
 from crestline.testing.firecrest.refusals import Refusal
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 SHAPES = Path(__file__).with_name("shapes")
 
 
-def routes(world: World) -> list[Route]:
+def routes(facility: FacilityState) -> list[Route]:
     """The endpoints."""
     return [
-        route(world, "/status/systems", systems),
-        route(world, "/status/liveness/", liveness, public=True),
-        route(world, "/status/{system}/nodes", nodes),
-        route(world, "/status/{system}/partitions", partitions),
-        route(world, "/status/{system}/reservations", reservations),
-        route(world, "/status/{system}/userinfo", userinfo),
+        route(facility, "/status/systems", systems),
+        route(facility, "/status/liveness/", liveness, public=True),
+        route(facility, "/status/{system}/nodes", nodes),
+        route(facility, "/status/{system}/partitions", partitions),
+        route(facility, "/status/{system}/reservations", reservations),
+        route(facility, "/status/{system}/userinfo", userinfo),
     ]
 
 
 def systems(call: Call) -> Response:
     """The one system, with its health, mounts and limits; camelCase and snake_case mixed as they are."""
-    settings, red = call.world.settings, call.world.faults.unhealthy
+    settings, red = call.facility.settings, call.facility.faults.unhealthy
     shape = recorded("systems")["systems"][0]
     shape["name"] = settings.system
     shape["fileSystems"] = [
@@ -59,9 +59,9 @@ def systems(call: Call) -> Response:
 
 def nodes(call: Call) -> Response:
     """The nodes with their CPUs in use."""
-    settings = call.world.settings
+    settings = call.facility.settings
     shape = recorded("nodes")["nodes"][0]
-    running = [job for job in call.world.scheduler.all() if job.process is not None and job.partition == "debug"]
+    running = [job for job in call.facility.scheduler.all() if job.process is not None and job.partition == "debug"]
     found = []
     for index in range(settings.nodes):
         name, cpus = f"n{index + 1:02d}", settings.cpus_per_node
@@ -78,7 +78,7 @@ def nodes(call: Call) -> Response:
 
 def partitions(call: Call) -> Response:
     """The two partitions; the field named `partition` holds the state."""
-    settings = call.world.settings
+    settings = call.facility.settings
     sizes = {"debug": settings.nodes, "xfer": 1}
     found = recorded("partitions")["partitions"]
     for partition in found:
@@ -99,7 +99,7 @@ def userinfo(call: Call) -> Response:
         raise Refusal(500, f"No SSH credentials found for user:{user.name}")
     itself = {"id": str(user.uid), "name": user.name}
     accounts = [{"name": user.account, "default": True}]
-    if call.world.settings.userinfo_has_group:
+    if call.facility.settings.userinfo_has_group:
         return JSONResponse({"user": itself, "group": itself, "groups": [itself], "accounts": accounts})
     return JSONResponse({"user": itself, "groups": [itself | {"default": True}], "accounts": accounts})
 
@@ -107,7 +107,7 @@ def userinfo(call: Call) -> Response:
 def liveness(call: Call) -> Response:
     """When the health checks last ran; asks for no token."""
     return JSONResponse(
-        {"healthcheckRuns": {call.world.settings.system: _now()}, "lastUpdate": int(uptime(call.world)) % 30}
+        {"healthcheckRuns": {call.facility.settings.system: _now()}, "lastUpdate": int(uptime(call.facility)) % 30}
     )
 
 

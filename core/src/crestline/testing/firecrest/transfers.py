@@ -19,18 +19,18 @@ from crestline.testing.firecrest.paths import check_quotes
 from crestline.testing.firecrest.refusals import Refusal, invalid
 from crestline.testing.firecrest.remote_command import failed
 from crestline.testing.firecrest.scheduler import Order
-from crestline.testing.firecrest.state import World
+from crestline.testing.firecrest.state import FacilityState
 
 
-def routes(world: World) -> list[Route]:
+def routes(facility: FacilityState) -> list[Route]:
     """The endpoints."""
     transfer = "/filesystem/{system}/transfer"
     posts = {"mv": mv, "cp": cp, "compress": compress, "extract": extract}
     return [
-        *(route(world, f"{transfer}/{n}", h, "POST", needs="filesystem", body="json") for n, h in posts.items()),
-        route(world, f"{transfer}/rm", rm, "DELETE", needs="filesystem"),
-        route(world, f"{transfer}/upload", upload, "POST", needs="scheduler", body="json"),
-        route(world, f"{transfer}/download", download, "POST", needs="scheduler", body="json"),
+        *(route(facility, f"{transfer}/{n}", h, "POST", needs="filesystem", body="json") for n, h in posts.items()),
+        route(facility, f"{transfer}/rm", rm, "DELETE", needs="filesystem"),
+        route(facility, f"{transfer}/upload", upload, "POST", needs="scheduler", body="json"),
+        route(facility, f"{transfer}/download", download, "POST", needs="scheduler", body="json"),
     ]
 
 
@@ -63,7 +63,7 @@ def compress(call: Call) -> Response:
     pattern = call.text("matchPattern", "match_pattern")
     target = _single(call, _target(call))
     if pattern:
-        place = _bare(call, directory, call.world.faults.compress_script_leaves_directory_bare)
+        place = _bare(call, directory, call.facility.faults.compress_script_leaves_directory_bare)
         find = f"cd {place}; find . -type f -regex {_single(call, pattern)} -print0"
         command = f"{find} | tar {follow} -c{tar_flag(call)}vf {target} --null --files-from -"
     else:
@@ -80,14 +80,14 @@ def extract(call: Call) -> Response:
 
 def upload(call: Call) -> Response:
     """URLs to send the parts to, and a job that waits for the object and then puts it in its place."""
-    asked, settings, store = _s3_directives(call), call.world.settings, call.world.store
+    asked, settings, store = _s3_directives(call), call.facility.settings, call.facility.store
     size = asked.get("fileSize", asked.get("file_size"))
     if size is None:
         raise Refusal(500, "(\"unsupported operand type(s) for /: 'NoneType' and 'int'\",)")
     target = _path(call)
     key = store.new_key(call.user.name, Path(target).name)
     parts, complete = store.upload_urls(key, max(1, -(-int(size) // settings.max_part_size)))
-    word = _double(call, target) if call.world.faults.fetch_script_double_quotes_target else _single(call, target)
+    word = _double(call, target) if call.facility.faults.fetch_script_double_quotes_target else _single(call, target)
     script = scripts.fetch(shlex.quote(str(store.path(key))), word, settings.upload_poll)
     directives = {
         "transferMethod": "s3",
@@ -101,7 +101,7 @@ def upload(call: Call) -> Response:
 def download(call: Call) -> Response:
     """A URL that works once the job has put the object there."""
     _s3_directives(call)
-    path, store, settings, faults = _path(call), call.world.store, call.world.settings, call.world.faults
+    path, store, settings, faults = _path(call), call.facility.store, call.facility.settings, call.facility.faults
     check_quotes(call, path)
     try:
         size = os.stat(path).st_size
@@ -116,12 +116,12 @@ def download(call: Call) -> Response:
 
 
 def _command_job(call: Call, name: str, command: str, done: str, lists: bool = False) -> dict[str, Any]:
-    return _job(call, name, scripts.command(command, done, call.world.faults.failed_transfer_completes, lists))
+    return _job(call, name, scripts.command(command, done, call.facility.faults.failed_transfer_completes, lists))
 
 
 def _job(call: Call, name: str, script: str) -> dict[str, Any]:
     """Submit a transfer job and describe it; its logs are hidden files in the default working directory."""
-    settings, unique = call.world.settings, uuid.uuid4()
+    settings, unique = call.facility.settings, uuid.uuid4()
     if not call.user.has_ssh_key:
         reason = f"No SSH credentials found for user:{call.user.name}"
         raise Refusal(500, "Error executing Slurm command.", caused_by=[reason])
@@ -137,7 +137,7 @@ def _job(call: Call, name: str, script: str) -> dict[str, Any]:
     script = f"#!/bin/bash\n{directives}\n{script}"
     order = Order(script, workdir, name=name, account=account, partition="xfer", stdout=output, stderr=error)
     return {
-        "jobId": call.world.scheduler.submit(order, call.user),
+        "jobId": call.facility.scheduler.submit(order, call.user),
         "system": settings.system,
         "workingDirectory": str(workdir),
         "logs": {"outputLog": output, "errorLog": error},
@@ -158,9 +158,9 @@ def _s3_directives(call: Call) -> dict[str, Any]:
     method = asked.get("transferMethod", asked.get("transfer_method"))
     if method not in ("s3", "streamer", "wormhole"):
         raise invalid("body", "transferDirectives", "Input should be 's3', 'streamer' or 'wormhole'", value=method)
-    if call.world.settings.data_transfer is None:
+    if call.facility.settings.data_transfer is None:
         raise Refusal(500, "'NoneType' object has no attribute 'service_type'")
-    if method != call.world.settings.data_transfer:
+    if method != call.facility.settings.data_transfer:
         raise Refusal(400, "Requested transfer method is not available.")
     if method != "s3":
         raise Refusal(501, f"This stand-in does not play a {method}.")
@@ -182,7 +182,7 @@ def _target(call: Call) -> str:
 
 
 def _escaped(call: Call, path: str) -> str:
-    return html.escape(path) if call.world.faults.html_escapes_transfer_paths else path
+    return html.escape(path) if call.facility.faults.html_escapes_transfer_paths else path
 
 
 def _single(call: Call, path: str) -> str:
