@@ -55,6 +55,15 @@ def define(monkeypatch: pytest.MonkeyPatch) -> Connect:
     return define
 
 
+@pytest.fixture
+def workdir(gateway: RunningGateway, define: Connect, tmp_path: Path) -> Path:
+    """A directory of the gateway's default file system, one for each test; the default connection leads there."""
+    define(gateway)
+    directory = gateway.home / "files" / tmp_path.name
+    directory.mkdir()
+    return directory
+
+
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
     """A task takes over SIGTERM in its process, which is pytest's here."""

@@ -39,14 +39,6 @@ def waiting_dag(workdir: str, **options: Any) -> DAG:
     return dag
 
 
-@pytest.fixture
-def workdir(gateway: RunningGateway, define: Any, tmp_path: Path) -> Path:
-    define(gateway)
-    directory = gateway.home / "files" / tmp_path.name
-    directory.mkdir()
-    return directory
-
-
 def states(gateway: RunningGateway, workdir: Path) -> list[str]:
     """States of the jobs that were submitted there."""
     with gateway.http() as http:

@@ -26,14 +26,6 @@ from harness.gateway import RunningGateway
 
 
 @pytest.fixture
-def workdir(gateway: RunningGateway, define: Any, tmp_path: Path) -> Path:
-    define(gateway)
-    directory = gateway.home / "files" / tmp_path.name
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def system(gateway: RunningGateway) -> Iterator[BlockingSystem]:
     client_id, secret = gateway.client
     site = Site(url=gateway.url, token_url=gateway.token_url, client_id=client_id, client_secret=secret)

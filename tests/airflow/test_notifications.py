@@ -15,15 +15,6 @@ from crestline_airflow.hooks import FirecRESTHook
 from crestline_airflow.notifications import FirecRESTJobNotifier
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from harness.airflow_dags import run
-from harness.gateway import RunningGateway
-
-
-@pytest.fixture
-def workdir(gateway: RunningGateway, define: Any, tmp_path: Path) -> Path:
-    define(gateway)
-    directory = gateway.home / "files" / tmp_path.name
-    directory.mkdir()
-    return directory
 
 
 def jobs_in(workdir: Path) -> list[str]:

@@ -15,18 +15,9 @@ from crestline_airflow.attempts import Attempt
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.resources import after_jobs, job_spec, more_memory
 from harness.airflow_dags import run
-from harness.gateway import RunningGateway
 from harness.slurm_gateway import SlurmGateway
 
 FIRST = Attempt(key="k", number=0, clearing=0)
-
-
-@pytest.fixture
-def workdir(gateway: RunningGateway, define: Any, tmp_path: Path) -> Path:
-    define(gateway)
-    directory = gateway.home / "files" / tmp_path.name
-    directory.mkdir()
-    return directory
 
 
 @pytest.fixture(params=["local", "slurm", "plain"])

@@ -19,9 +19,9 @@ from opentelemetry.trace import SpanKind, Tracer
 
 import crestline
 from crestline import tracing
-from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.schedulers.instrumented import InstrumentedCommands
 from harness.gateway import RunningGateway
+from harness.scripted_commands import ScriptedCommands, succeeded
 from harness.sites import BRISK, gateway_site
 
 
@@ -34,11 +34,6 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     monkeypatch.setattr(tracing, "tracer", lambda: tracer)
     yield exporter
     provider.shutdown()
-
-
-class Instant(Commands):
-    async def run(self, user: str, argv: Any, **options: Any) -> Completed:
-        return Completed(0, b"", b"")
 
 
 def by_kind(spans: InMemorySpanExporter) -> dict[SpanKind, list[ReadableSpan]]:
@@ -63,7 +58,7 @@ def test_a_request_is_one_trace_on_both_sides(gateway: RunningGateway, spans: In
 
 
 def test_commands_belong_to_the_request_that_needs_them(spans: InMemorySpanExporter) -> None:
-    commands = InstrumentedCommands("cluster", Instant())
+    commands = InstrumentedCommands("cluster", ScriptedCommands(lambda _: succeeded()))
 
     async def serve() -> None:
         with tracing.server_span("GET", {}):

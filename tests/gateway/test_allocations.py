@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from crestline.client import Capability, choose_system, connect, register_site
 from crestline.client.federation.probe import budget_left
-from crestline.gateway.hosts.base import MAX_ANSWER, Commands, Completed
+from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
 from crestline.gateway.schedulers.slurm.allocations import read_allocations
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
@@ -21,6 +21,7 @@ from crestline.wire.extensions import AllocationInfo
 from harness.cluster import Cluster
 from harness.command import Command
 from harness.gateway import RunningGateway, in_thread
+from harness.scripted_commands import ScriptedCommands, succeeded
 from harness.sites import gateway_site
 from harness.slurm_gateway import SlurmGateway
 
@@ -35,41 +36,15 @@ root|||cpu=900,mem=0,energy=0,node=0,billing=0
 """
 
 
-class Scripted(Commands):
-    """Programs that answer what a test wants."""
-
-    def __init__(self, **answers: Completed) -> None:
-        self.answers = answers
-        self.lines: list[list[str]] = []
-
-    async def run(
-        self,
-        user: str,
-        argv: Sequence[str],
-        *,
-        input: bytes | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        timeout: float,
-        max_output: int = MAX_ANSWER,
-    ) -> Completed:
-        self.lines.append(list(argv))
-        return next(answer for program, answer in self.answers.items() if program in argv)
-
-
-def ok(output: bytes) -> Completed:
-    return Completed(0, output, b"")
-
-
-ACCOUNTS = ok(b"proj|other\nproj|proj\n")
+ACCOUNTS = succeeded(b"proj|other\nproj|proj\n")
 
 
 async def ask(**answers: Completed) -> list[AllocationInfo]:
-    return await read_allocations(SlurmCommands(Scripted(**answers), SlurmOptions()), "alice")
+    return await read_allocations(SlurmCommands(ScriptedCommands(answers), SlurmOptions()), "alice")
 
 
 async def test_slurm_tells_budgets_in_hours() -> None:
-    found = await ask(sacctmgr=ACCOUNTS, sshare=ok(SHARES))
+    found = await ask(sacctmgr=ACCOUNTS, sshare=succeeded(SHARES))
     assert found == [
         AllocationInfo(account="proj", unit="cpu-hours", budget=1000, used=250),
         AllocationInfo(account="proj", unit="gres/gpu-hours", budget=10, used=15),
@@ -79,14 +54,14 @@ async def test_slurm_tells_budgets_in_hours() -> None:
 
 
 async def test_slurm_is_asked_for_the_accounts_of_the_user_alone() -> None:
-    commands = Scripted(sacctmgr=ACCOUNTS, sshare=ok(SHARES))
+    commands = ScriptedCommands({"sacctmgr": ACCOUNTS, "sshare": succeeded(SHARES)})
     await read_allocations(SlurmCommands(commands, SlurmOptions()), "alice")
-    assert {"--accounts=other,proj", "--users=alice"} <= set(commands.lines[-1])
+    assert {"--accounts=other,proj", "--users=alice"} <= set(commands.argvs[-1])
 
 
 async def test_a_slurm_without_accounts_or_usage_does_not_tell() -> None:
     with pytest.raises(UnsupportedError, match="no account of yours"):
-        await ask(sacctmgr=ok(b""))
+        await ask(sacctmgr=succeeded(b""))
     basic = b"You are not running a supported priority plugin\n(priority/basic).\n"
     with pytest.raises(UnsupportedError, match="keeps no usage"):
         await ask(sacctmgr=ACCOUNTS, sshare=Completed(1, b"", basic))
@@ -131,7 +106,7 @@ async def test_a_scheduler_that_does_not_tell(gateway: RunningGateway) -> None:
     register(gateway)
     async with connect("here") as system:
         assert Capability.ALLOCATIONS in system.capabilities
-        with pytest.raises(UnsupportedError, match="does not report budgets"):
+        with pytest.raises(UnsupportedError, match="does not tell budgets"):
             await system.allocations()
     assert (await choose_system(JobSpec(script="#!/bin/sh\n"))).target == "local@here"
 

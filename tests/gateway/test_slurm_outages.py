@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -41,25 +40,7 @@ def describe(body: str) -> JobDescription:
     return JobDescription(working_directory="/scratch", script=f"#!/bin/bash\n{body}\n")
 
 
-@contextmanager
-def stopped(cluster: Cluster, part: str) -> Iterator[None]:
-    cluster.stop(part)
-    try:
-        yield
-    finally:
-        cluster.start(part)
-
-
-@contextmanager
-def paused(cluster: Cluster, part: str) -> Iterator[None]:
-    cluster.pause(part)
-    try:
-        yield
-    finally:
-        cluster.resume(part)
-
-
-outages = pytest.mark.parametrize("broken", [stopped, paused])
+outages = pytest.mark.parametrize("broken", [Cluster.stopped, Cluster.paused])
 
 
 async def recovered(ask: Callable[[], Awaitable[object]]) -> None:
@@ -147,7 +128,7 @@ async def test_without_slurmctld_only_what_has_ended_is_told(
 
 async def test_a_submission_during_a_hang_happens_once(slurm: SlurmScheduler, cluster: Cluster) -> None:
     key = f"hang/{time.time()}"
-    with paused(cluster, "slurmctld"):
+    with cluster.paused("slurmctld"):
         await refused_in_time(lambda: slurm.submit("alice", describe("#SBATCH --hold"), key))
         await refused_in_time(lambda: slurm.find("alice", key))
     found: list[str | None] = []

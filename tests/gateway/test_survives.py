@@ -84,31 +84,13 @@ def succeeds(answer: httpx.Response) -> bool:
 
 
 @contextmanager
-def stopped(cluster: Cluster, part: str) -> Iterator[None]:
-    cluster.stop(part)
-    try:
-        yield
-    finally:
-        cluster.start(part)
-
-
-@contextmanager
-def paused(cluster: Cluster, part: str) -> Iterator[None]:
-    cluster.pause(part)
-    try:
-        yield
-    finally:
-        cluster.resume(part)
-
-
-@contextmanager
 def cut_off(cluster: Cluster) -> Iterator[None]:
-    with stopped(cluster, "sshd"):
+    with cluster.stopped("sshd"):
         cluster.cut_connections()
         yield
 
 
-@pytest.mark.parametrize("broken", [stopped, paused])
+@pytest.mark.parametrize("broken", [Cluster.stopped, Cluster.paused])
 def test_slurmctld(
     http: httpx.Client, cluster: Cluster, broken: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +114,7 @@ def test_slurmctld(
     assert http.delete(f"{JOBS}/{held}").status_code == 204
 
 
-@pytest.mark.parametrize("broken", [stopped, paused])
+@pytest.mark.parametrize("broken", [Cluster.stopped, Cluster.paused])
 def test_slurmdbd(
     http: httpx.Client, cluster: Cluster, broken: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,7 +178,7 @@ def strike(fault: str, gateway: KillableGateway, cluster: Cluster, chance: rando
         cluster.cut_connections()
     else:
         verb, part = fault.split()
-        with paused(cluster, part) if verb == "pause" else stopped(cluster, part):
+        with cluster.paused(part) if verb == "pause" else cluster.stopped(part):
             time.sleep(while_broken)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from crestline.client import Capability, connect, register_site
-from crestline.gateway.hosts.base import MAX_ANSWER, Commands, Completed
+from crestline.gateway.hosts import Completed
 from crestline.gateway.schedulers.slurm.commands import SlurmCommands
 from crestline.gateway.schedulers.slurm.options import SlurmOptions
 from crestline.gateway.schedulers.slurm.usage import read_usage, usage_of
@@ -18,6 +18,7 @@ from crestline.wire.compute import JobInfo, JobStatus, JobTime
 from crestline.wire.extensions import JobUsageInfo
 from harness.command import Command
 from harness.gateway import RunningGateway, in_thread
+from harness.scripted_commands import ScriptedCommands, succeeded
 from harness.sites import gateway_site
 from harness.slurm_gateway import SlurmGateway
 
@@ -68,36 +69,22 @@ async def test_accounting_tells(lines: list[Sequence[str]], expected: JobUsageIn
     assert usage_of(info("7"), rows(*lines)) == expected
 
 
-class Scripted(Commands):
+def answers(sstat: Completed) -> Callable[[list[str]], Completed]:
     """sacct and sstat of an array whose task 1 runs."""
 
-    def __init__(self, sstat: Completed) -> None:
-        self.sstat = sstat
-        self.asked: list[str] = []
-
-    async def run(
-        self,
-        user: str,
-        argv: Sequence[str],
-        *,
-        input: bytes | None = None,
-        env: Mapping[str, str] | None = None,
-        cwd: str | None = None,
-        timeout: float,
-        max_output: int = MAX_ANSWER,
-    ) -> Completed:
-        words = list(argv)
-        self.asked += [word for word in words if word.startswith("--jobs=")]
-        if "sstat" in words:
-            return self.sstat
-        mark = next(word.partition("=")[2] for word in words if word.startswith("--delimiter="))
+    def answer(argv: list[str]) -> Completed:
+        if "sstat" in argv:
+            return sstat
+        mark = next(word.partition("=")[2] for word in argv if word.startswith("--delimiter="))
         table = [
             ("12_0", "60", "1", "00:30", "cpu=1,mem=1G", ""),
             ("12_0.batch", "60", "1", "00:30", "", "cpu=00:00:30,mem=512M"),
             ("12_1", "40", "1", "00:00:00", "cpu=1,mem=1G", ""),
             ("12_1.batch", "40", "1", "00:00:00", "", ""),
         ]
-        return Completed(0, "".join(mark.join((*line, "\n")) for line in table).encode(), b"")
+        return succeeded("".join(mark.join((*line, "\n")) for line in table).encode())
+
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -109,12 +96,13 @@ class Scripted(Commands):
     ],
 )
 async def test_a_running_task_is_asked_for_beside(sstat: Completed, live: tuple[float | None, int | None]) -> None:
-    commands = Scripted(sstat)
+    commands = ScriptedCommands(answers(sstat))
     tasks = [info("12_0"), info("12_1", "RUNNING", "14")]
     ended, running = await read_usage(SlurmCommands(commands, SlurmOptions()), "alice", tasks)
     assert (ended.cpu_seconds, ended.memory) == (30, 512 << 20)
     assert (running.cpu_seconds, running.memory) == live
-    assert commands.asked == ["--jobs=12", "--jobs=14"]
+    asked = [word for argv in commands.argvs for word in argv if word.startswith("--jobs=")]
+    assert asked == ["--jobs=12", "--jobs=14"]
 
 
 def test_shares() -> None:

@@ -140,6 +140,24 @@ class Cluster:
         """Let a paused part go on."""
         self._supervise("signal", "CONT", part)
 
+    @contextmanager
+    def stopped(self, part: str) -> Iterator[None]:
+        """Stop a part, and start it again afterwards."""
+        self.stop(part)
+        try:
+            yield
+        finally:
+            self.start(part)
+
+    @contextmanager
+    def paused(self, part: str = "slurmctld") -> Iterator[None]:
+        """Freeze a part, and let it go on afterwards."""
+        self.pause(part)
+        try:
+            yield
+        finally:
+            self.resume(part)
+
     def cut_connections(self) -> None:
         """End every SSH session, without any farewell."""
         self.exec("root", ["pkill", "-KILL", "-f", r"^sshd: .*(@|\[(priv|net|accepted)\])"])

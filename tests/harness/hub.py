@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import httpx
 
 from harness.parts import require
 from harness.ports import free_ports
+from harness.waiting import until_blocking
 
 PROXY = Path(__file__).parents[1] / "hub_proxy" / "node_modules" / ".bin" / "configurable-http-proxy"
 TOKEN = "a-token-of-the-tests-alone"
@@ -204,9 +204,9 @@ class Hub:
     def log(self) -> str:
         return (self.folder / "hub.log").read_text(errors="replace")
 
-    def wait(self, condition: Any, failed: str, seconds: float = 240) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{failed}: {self.log()[-4000:]}")
-            time.sleep(0.2)
+    def wait(self, condition: Callable[[], Any], failed: str, seconds: float = 240) -> None:
+        """Wait for a condition; the error has the end of the log."""
+        try:
+            until_blocking(condition, seconds)
+        except TimeoutError:
+            raise TimeoutError(f"{failed}: {self.log()[-4000:]}") from None

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest
 from crestline_jupyterhub import callback, node_addresses
 from harness.hub import Hub
-from harness.hub_settings import HERE, HUB, QUICK, TINY, variables
+from harness.hub_settings import HERE, HUB, QUICK, TINY
+from harness.hub_site import hub_before_firecrest
 
 HUB_URL = "http://127.0.0.1:8081/hub/api"
 OUTSIDE = "198.51.100.7"
@@ -84,11 +85,8 @@ async def test_an_address_with_a_zone_is_no_nodes(monkeypatch: pytest.MonkeyPatc
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
     settings = HUB + TINY.replace(HERE, "") + QUICK
     assert "node_networks" not in settings
-    with (
-        running(cpus_per_node=8) as plain,
-        Hub(tmp_path_factory.mktemp("hub"), settings, variables(plain)) as hub,
-    ):
-        yield hub, plain
+    with hub_before_firecrest(tmp_path_factory.mktemp("hub"), base=settings) as site:
+        yield site
 
 
 def test_session_cannot_lead_the_proxy_to_the_hubs_machine_by_default(site: tuple[Hub, PlainFirecrest]) -> None:

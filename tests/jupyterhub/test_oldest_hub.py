@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest
 from harness.certificates import environment_for_downloads
 from harness.example_hub import EXAMPLES
 from harness.hub import PASSWORD, Hub
-from harness.hub_settings import HUB, QUICK, TINY, variables
+from harness.hub_site import active_jobs, hub_before_firecrest, spawn_queued, spawn_started
 
 ROOT = Path(__file__).parents[2]
 DECLARED = re.search(r'"jupyterhub>=([0-9.]+)"', (ROOT / "integrations/jupyterhub/pyproject.toml").read_text())
@@ -50,17 +50,11 @@ for root in sys.argv[1:]:
 
 @pytest.fixture(scope="module")
 def site(python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
-    folder = tmp_path_factory.mktemp("hub")
-    settings = HUB + TINY + QUICK + SETTINGS
-    with running(cpus_per_node=8) as plain, Hub(folder, settings, variables(plain), python=python) as hub:
+    with hub_before_firecrest(tmp_path_factory.mktemp("hub"), SETTINGS, python=python) as (hub, plain):
         assert DECLARED is not None
         with hub.http() as http:
             assert http.get("/hub/api/info").json()["version"].startswith(DECLARED[1])
         yield hub, plain
-
-
-def alive(plain: PlainFirecrest, user: str) -> list[str]:
-    return [job.id for job in plain.jobs() if f"-{user}-" in job.name and not job.is_over]
 
 
 def test_every_module_can_be_imported_with_the_oldest_packages(python: str) -> None:
@@ -80,7 +74,7 @@ def test_a_choice_reaches_the_scheduler_and_the_server_answers(site: tuple[Hub, 
     with hub.http() as http:
         assert http.get("/user/anna/api").status_code == 200
     hub.stop_server("anna")
-    hub.wait(lambda: not alive(plain, "anna"), "the job was not cancelled")
+    hub.wait(lambda: not active_jobs(plain, "-anna-"), "the job was not cancelled")
 
 
 def test_what_is_not_offered_is_refused_and_the_page_says_why(site: tuple[Hub, PlainFirecrest]) -> None:
@@ -90,21 +84,14 @@ def test_what_is_not_offered_is_refused_and_the_page_says_why(site: tuple[Hub, P
         form = {"profile": "jupyterlab", "profile-option-jupyterlab--nodes": "99", "_xsrf": browser.cookies["_xsrf"]}
         shown = browser.post("/hub/spawn", data=form).text
     assert shown.count("Give a whole number from 1 to") == 1
-    assert not alive(plain, "bert")
+    assert not active_jobs(plain, "-bert-")
 
 
 def test_server_that_waits_is_stopped_after_the_hub_came_back(site: tuple[Hub, PlainFirecrest]) -> None:
     hub, plain = site
-    plain.settings.start_delay = 3600
-    hub.spawn("cleo")
-    hub.wait(lambda: alive(plain, "cleo"), "no job")
-    (job_id,) = alive(plain, "cleo")
-    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    spawn_queued(hub, plain, "cleo")
     hub.kill()
     hub.start()
     hub.stop_server("cleo")
-    hub.wait(lambda: not alive(plain, "cleo"), "the job was not cancelled")
-    plain.settings.start_delay = 0
-    hub.spawn("cleo")
-    hub.ready("cleo")
-    hub.stop_server("cleo")
+    hub.wait(lambda: not active_jobs(plain, "-cleo-"), "the job was not cancelled")
+    spawn_started(hub, plain, "cleo")

@@ -6,18 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest
 from harness.hub import Hub
-from harness.hub_settings import HUB, QUICK, TINY, variables
+from harness.hub_site import active_jobs, hub_before_firecrest, spawn_queued, spawn_started
 
 PATIENCE = "c.FirecRESTSpawner.cancel_patience = 0.5\n"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
-    folder = tmp_path_factory.mktemp("hub")
-    with running(cpus_per_node=8) as plain, Hub(folder, HUB + TINY + QUICK + PATIENCE, variables(plain)) as hub:
-        yield hub, plain
+    with hub_before_firecrest(tmp_path_factory.mktemp("hub"), PATIENCE) as site:
+        yield site
 
 
 @pytest.fixture
@@ -39,15 +38,10 @@ def answers(hub: Hub, user: str) -> bool:
         return http.get(f"/user/{user}/api").status_code == 200
 
 
-def jobs_of(plain: PlainFirecrest, user: str) -> list[str]:
-    """Ids of a user's jobs that have not ended."""
-    return [job.id for job in plain.jobs() if f"-{user}-" in job.name and not job.is_over]
-
-
 def test_sessions_stay_whatever_the_gateway_answers(hub: Hub, plain: PlainFirecrest) -> None:
     hub.spawn("anna")
     hub.ready("anna")
-    (job_id,) = jobs_of(plain, "anna")
+    (job_id,) = active_jobs(plain, "-anna-")
 
     def bad_answers(status: int) -> int:
         return sum(seen.method == "GET" and seen.status == status for seen in plain.requests)
@@ -72,36 +66,36 @@ def test_sessions_stay_whatever_the_gateway_answers(hub: Hub, plain: PlainFirecr
 
     assert (hub.server("anna") or {})["ready"]
     assert answers(hub, "anna")
-    assert jobs_of(plain, "anna") == [job_id]
+    assert active_jobs(plain, "-anna-") == [job_id]
 
 
 def test_a_job_that_ended_is_noticed_by_the_monitor(hub: Hub, plain: PlainFirecrest) -> None:
     hub.spawn("ben")
     hub.ready("ben")
-    (job_id,) = jobs_of(plain, "ben")
+    (job_id,) = active_jobs(plain, "-ben-")
     plain.scheduler.end(job_id, "NODE_FAIL", 1)
     hub.wait(lambda: not (hub.server("ben") or {}).get("ready"), "the hub did not notice")  # it polls once an hour
     hub.wait(lambda: not (hub.server("ben") or {}).get("pending"), "the hub did not end the server")
     assert hub.spawn("ben").status_code in (201, 202)
     hub.ready("ben")
-    assert jobs_of(plain, "ben") != [job_id]
+    assert active_jobs(plain, "-ben-") != [job_id]
 
 
 def test_stop_during_an_outage_cancels_later(hub: Hub, plain: PlainFirecrest) -> None:
     hub.spawn("cleo")
     hub.ready("cleo")
-    (job_id,) = jobs_of(plain, "cleo")
+    (job_id,) = active_jobs(plain, "-cleo-")
     plain.down()
     hub.stop_server("cleo")
-    assert jobs_of(plain, "cleo") == [job_id]
+    assert active_jobs(plain, "-cleo-") == [job_id]
     plain.up()
-    hub.wait(lambda: not jobs_of(plain, "cleo"), "the job was not cancelled")
+    hub.wait(lambda: not active_jobs(plain, "-cleo-"), "the job was not cancelled")
 
 
 def test_progress_says_that_the_state_is_unknown(hub: Hub, plain: PlainFirecrest) -> None:
     plain.settings.start_delay = 3600
     hub.spawn("dora")
-    hub.wait(lambda: jobs_of(plain, "dora"), "no job")
+    hub.wait(lambda: active_jobs(plain, "-dora-"), "no job")
     with hub.http() as http, http.stream("GET", "/hub/api/users/dora/server/progress", timeout=120) as events:
         lines = events.iter_lines()
         assert any("is in the queue" in line for line in lines)
@@ -113,31 +107,27 @@ def test_progress_says_that_the_state_is_unknown(hub: Hub, plain: PlainFirecrest
 
 
 def test_hub_killed_while_the_job_waits_takes_it_up_again(hub: Hub, plain: PlainFirecrest) -> None:
-    plain.settings.start_delay = 3600
-    hub.spawn("emil")
-    hub.wait(lambda: jobs_of(plain, "emil"), "no job")
-    (job_id,) = jobs_of(plain, "emil")
-    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    job_id = spawn_queued(hub, plain, "emil")
     url = (hub.server("emil") or {})["url"]
     hub.kill()
     hub.start()
     plain.settings.start_delay = 0
     assert hub.ready("emil")["url"] == url
     assert answers(hub, "emil")
-    assert jobs_of(plain, "emil") == [job_id]
+    assert active_jobs(plain, "-emil-") == [job_id]
 
 
 def test_hub_killed_in_the_middle_of_a_submit_finds_the_job(hub: Hub, plain: PlainFirecrest) -> None:
     plain.faults.delay(60, "/jobs$", "POST", when="after")
     hub.spawn("fred")
-    hub.wait(lambda: jobs_of(plain, "fred"), "no job")
+    hub.wait(lambda: active_jobs(plain, "-fred-"), "no job")
     hub.kill()
-    (job_id,) = jobs_of(plain, "fred")
+    (job_id,) = active_jobs(plain, "-fred-")
     plain.faults.reset()
     hub.start()
     hub.ready("fred")
     assert answers(hub, "fred")
-    assert jobs_of(plain, "fred") == [job_id]
+    assert active_jobs(plain, "-fred-") == [job_id]
 
 
 def test_hub_killed_before_a_submit_says_that_there_is_no_server(hub: Hub, plain: PlainFirecrest) -> None:
@@ -167,22 +157,18 @@ def test_a_slow_gateway_does_not_hold_up_the_hub(hub: Hub, plain: PlainFirecrest
 def test_job_that_ran_again_while_the_hub_was_dead_is_found_where_it_is_now(hub: Hub, plain: PlainFirecrest) -> None:
     hub.spawn("ida")
     url = hub.ready("ida")["url"]
-    (job_id,) = jobs_of(plain, "ida")
+    (job_id,) = active_jobs(plain, "-ida-")
     hub.kill()
     plain.scheduler.requeue(job_id)
     hub.start()
     hub.wait(lambda: not (hub.server("ida") or {"pending": None})["pending"], "the check stays pending")
     assert hub.ready("ida")["url"] == url
     assert answers(hub, "ida")
-    assert jobs_of(plain, "ida") == [job_id]
+    assert active_jobs(plain, "-ida-") == [job_id]
 
 
 def test_server_that_waits_is_shown_and_stopped_after_the_hub_came_back(hub: Hub, plain: PlainFirecrest) -> None:
-    plain.settings.start_delay = 3600
-    hub.spawn("jana")
-    hub.wait(lambda: jobs_of(plain, "jana"), "no job")
-    (job_id,) = jobs_of(plain, "jana")
-    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    job_id = spawn_queued(hub, plain, "jana")
     hub.kill()
     hub.start()
     with (
@@ -193,7 +179,7 @@ def test_server_that_waits_is_shown_and_stopped_after_the_hub_came_back(hub: Hub
         assert any(f"Job {job_id} is in the queue" in line for line in lines)
         hub.stop_server("jana")
         assert any("cancelled" in line for line in lines)
-    hub.wait(lambda: not jobs_of(plain, "jana"), "the job was not cancelled")
+    hub.wait(lambda: not active_jobs(plain, "-jana-"), "the job was not cancelled")
     assert "Traceback" not in hub.log().rpartition("was stopped while it waited")[2]
 
     plain.settings.start_delay = 0
@@ -204,17 +190,10 @@ def test_server_that_waits_is_shown_and_stopped_after_the_hub_came_back(hub: Hub
 
 
 def test_job_that_ended_while_the_hub_was_dead_is_told(hub: Hub, plain: PlainFirecrest) -> None:
-    plain.settings.start_delay = 3600
-    hub.spawn("kurt")
-    hub.wait(lambda: jobs_of(plain, "kurt"), "no job")
-    (job_id,) = jobs_of(plain, "kurt")
-    hub.wait(lambda: f"is job {job_id}" in hub.log(), "the hub does not know its job")
+    job_id = spawn_queued(hub, plain, "kurt")
     hub.kill()
     plain.scheduler.end(job_id, "NODE_FAIL", 1)
     hub.start()
     hub.wait(lambda: not (hub.server("kurt") or {}).get("pending"), "the check stays pending")
     assert f"The server did not start. A node of job {job_id}" in hub.log()
-    plain.settings.start_delay = 0
-    hub.spawn("kurt")
-    hub.ready("kurt")
-    hub.stop_server("kurt")
+    spawn_started(hub, plain, "kurt")

@@ -17,10 +17,11 @@ import pytest
 
 from crestline.client import Site, connect
 from crestline.model import JobSpec
-from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest
 from harness.example_hub import EXAMPLES
 from harness.hub import Hub
-from harness.hub_settings import HUB, QUICK, TINY, variables
+from harness.hub_settings import variables
+from harness.hub_site import active_jobs, hub_before_firecrest, session_of
 
 REAPER_TOKEN = "a-token-of-the-reaper-in-the-tests"
 SETTINGS = f"""
@@ -46,9 +47,8 @@ c.JupyterHub.load_roles.append(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
-    folder = tmp_path_factory.mktemp("hub")
-    with running(cpus_per_node=8) as plain, Hub(folder, HUB + TINY + QUICK + SETTINGS, variables(plain)) as hub:
-        yield hub, plain
+    with hub_before_firecrest(tmp_path_factory.mktemp("hub"), SETTINGS) as site:
+        yield site
 
 
 @pytest.fixture
@@ -61,16 +61,6 @@ def plain(site: tuple[Hub, PlainFirecrest]) -> PlainFirecrest:
     return site[1]
 
 
-def session_of(plain: PlainFirecrest, user: str) -> dict[str, object]:
-    """The private file of a user's session."""
-    (file,) = (plain.home / ".crestline/jupyterhub").glob(f"*-{user}-*/session.json")
-    return dict(json.loads(file.read_text()))
-
-
-def alive(plain: PlainFirecrest, part: str) -> list[str]:
-    return [job.id for job in plain.jobs() if part in job.name and not job.is_over]
-
-
 def say(hub: Hub, news: object) -> int:
     content = news if isinstance(news, bytes) else json.dumps(news).encode()
     return httpx.post(f"{hub.url}/hub/api/crestline/callback", content=content, timeout=60).status_code
@@ -79,7 +69,7 @@ def say(hub: Hub, news: object) -> int:
 def test_callback_says_one_address_and_nothing_else(hub: Hub, plain: PlainFirecrest) -> None:
     plain.settings.start_delay = 3600
     hub.spawn("anna")
-    hub.wait(lambda: alive(plain, "-anna-"), "no job")
+    hub.wait(lambda: active_jobs(plain, "-anna-"), "no job")
     nonce = session_of(plain, "anna")["nonce"]
     here = {"nonce": nonce, "port": 4711, "host": "127.0.0.1"}
     for more in ({"job_id": "1"}, {"cmd": ["sh"]}, {"system": "x@y"}, {"relay_url": "http://127.0.0.1"}):
@@ -105,7 +95,7 @@ def test_callback_says_one_address_and_nothing_else(hub: Hub, plain: PlainFirecr
     assert say(hub, here | {"port": 4712, "run": 2}) == 204  # its job was requeued
     assert say(hub, here) == 409  # the first run is over
     plain.settings.start_delay = 0
-    for job_id in alive(plain, "-anna-"):
+    for job_id in active_jobs(plain, "-anna-"):
         plain.scheduler.end(job_id, "CANCELLED")
 
 
@@ -134,7 +124,7 @@ def test_form_offers_what_the_system_has_and_sets_it(hub: Hub, plain: PlainFirec
     refused = hub.spawn("ada", {"queue": "moon"})
     if refused.status_code < 400:
         hub.wait(lambda: not (hub.server("ada") or {}).get("pending"), "it does not end")
-    assert not alive(plain, "-ada-")
+    assert not active_jobs(plain, "-ada-")
     hub.spawn("ada", {"queue": "xfer", "nodes": 1, "hours": 2})
     hub.ready("ada")
     (job,) = (job for job in plain.jobs() if "-ada-" in job.name)
@@ -216,21 +206,21 @@ def test_reaper_removes_orphaned_jobs_and_folders(hub: Hub, plain: PlainFirecres
     asyncio.run(submit())
     hub.wait(lambda: "would remove job" in hub.log(), "the service tells of no job")
     hub.wait(lambda: "would remove folder" in hub.log(), "the service tells of no folder")
-    assert all(alive(plain, name) for name in names)
+    assert all(active_jobs(plain, name) for name in names)
     assert lost.is_dir()
 
     blind = reap(hub, plain, "--delete", token="wrong")
     assert blind.returncode == 1
-    assert all(alive(plain, name) for name in names)
+    assert all(active_jobs(plain, name) for name in names)
 
     hub.stop()
     (hub.folder / "in-earnest").touch()
     hub.start()
-    hub.wait(lambda: not alive(plain, names[0]), "the orphan lives")
+    hub.wait(lambda: not active_jobs(plain, names[0]), "the orphan lives")
     hub.wait(lambda: not lost.exists(), "its folder stays")
-    assert alive(plain, names[1])
-    assert alive(plain, names[2])
-    assert alive(plain, "-dora-")
+    assert active_jobs(plain, names[1])
+    assert active_jobs(plain, names[2])
+    assert active_jobs(plain, "-dora-")
     assert Path(sessions / next(each.name for each in sessions.glob("*-dora-*"))).is_dir()
     with hub.http() as http:
         assert http.get("/user/dora/api").status_code == 200

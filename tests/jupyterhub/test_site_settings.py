@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from traitlets import TraitError
 
 from crestline.client import JobEvent
 from crestline.model import File, FileType, Job, JobState
-from crestline.testing.firecrest import PlainFirecrest, running
+from crestline.testing.firecrest import PlainFirecrest
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.job import texts
@@ -22,7 +21,7 @@ from crestline_jupyterhub.software import software
 from crestline_jupyterhub.spawner import MIN_TIME_LEFT
 from crestline_jupyterhub.staging import without_address
 from harness.hub import Hub
-from harness.hub_settings import HUB, QUICK, TINY, variables
+from harness.hub_site import hub_before_firecrest, session_of
 
 SETTINGS = '''
 c.FirecRESTSpawner.options_form = """
@@ -51,14 +50,8 @@ c.Spawner.pre_spawn_hook = choose_queue
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, PlainFirecrest]]:
-    folder = tmp_path_factory.mktemp("hub")
-    with running(cpus_per_node=8) as plain, Hub(folder, HUB + TINY + QUICK + SETTINGS, variables(plain)) as hub:
-        yield hub, plain
-
-
-def session_of(plain: PlainFirecrest, user: str) -> dict[str, object]:
-    (file,) = (plain.home / ".crestline/jupyterhub").glob(f"*-{user}-*/session.json")
-    return dict(json.loads(file.read_text()))
+    with hub_before_firecrest(tmp_path_factory.mktemp("hub"), SETTINGS) as site:
+        yield site
 
 
 def test_form_of_a_site_starts_a_server(site: tuple[Hub, PlainFirecrest]) -> None:

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from litestar.handlers import HTTPRouteHandler
 
 from crestline.gateway.app import create_app
 from crestline.gateway.config import GatewayConfig, load_config
-from crestline.gateway.hosts import Commands, Completed
 from crestline.gateway.routes.bodies import MAX_FIELDS
 from crestline.gateway.routes.iri.compute import MAX_JOB
 from crestline.gateway.runtime import GatewayRuntime
@@ -32,6 +31,7 @@ from crestline.model import InvalidRequestError
 from crestline.model.sbatch import parse_directives
 from crestline.wire.compute import JobDescription
 from harness.gateway import RunningGateway, in_thread
+from harness.scripted_commands import ScriptedCommands, succeeded
 
 MIB = 1024 * 1024
 LARGE = GatewayConfig().max_body_size
@@ -368,7 +368,7 @@ LONG_LINES = {
 @pytest.mark.parametrize("kind", ["slurm", "pbs"])
 async def test_a_script_with_long_lines_is_not_read_in_the_loop(kind: str, line: str) -> None:
     """Nor in a time that grows by the square of their length, wherever it is read."""
-    commands, watchdog = AnyCommands(), Watchdog()
+    commands, watchdog = ScriptedCommands(lambda _: succeeded(b"7\n")), Watchdog()
     scheduler = create_scheduler(
         kind, SchedulerSetup("there", {}, InstrumentedCommands("there", commands), Path("/tmp"))
     )
@@ -378,13 +378,6 @@ async def test_a_script_with_long_lines_is_not_read_in_the_loop(kind: str, line:
     assert await scheduler.submit("alice", job) == "7"
     assert time.process_time() - begin < 500 * unit()  # by the square it takes 10,000
     assert watchdog.longest < UNITS * unit()
-
-
-class AnyCommands(Commands):
-    """Programs that submit whatever they are given."""
-
-    async def run(self, user: str, argv: Sequence[str], **_: Any) -> Completed:
-        return Completed(0, b"7\n", b"")
 
 
 @pytest.mark.parametrize("line", ['#SBATCH --comment="' + "x" * MIB + '"', "#SBATCH -J 'x' " * 2000])
