@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -178,6 +179,23 @@ async def test_a_stream_that_is_cut_again_and_again_loses_nothing(lab: System, r
     await lab.cancel(job)
     await watch.said(S.CANCELLED)
     assert set(watch.states) <= {S.PENDING, S.UNKNOWN, S.CANCELLED}
+
+
+async def test_a_stream_that_is_opened_again_is_logged(
+    lab: System, relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="crestline.client.job_stream")
+    watch = Watch(lab, (await lab.submit(HELD)).job_id)
+    await watch.said(S.PENDING)
+
+    def openings() -> int:
+        return sum(each.getMessage() == f"Listening to job events from {relay.url}" for each in caplog.records)
+
+    await until(lambda: openings() == 1)
+    relay.cut_all()
+    await until(lambda: openings() == 2)
+    assert f"No job events from {relay.url}, asking instead: " in caplog.text
+    watch.task.cancel()
 
 
 async def test_a_gateway_that_is_killed_is_unknown_and_its_return_is_heard(

@@ -45,7 +45,7 @@ CORE_PACKAGES = sorted(
 
 
 def public_names(module: str) -> dict[str, Any]:
-    """What a module of an adapter lists in `__all__`."""
+    """What a module lists in `__all__`."""
     found = import_module(module)
     return {name: getattr(found, name) for name in found.__all__}
 
@@ -82,11 +82,46 @@ CORE_CLASSES = {
 }
 
 
+def short_docstrings(names: dict[str, Any]) -> list[str]:
+    """The functions and classes whose docstrings have five words or fewer."""
+    return [
+        name for name, found in names.items() if callable(found) and len((inspect.getdoc(found) or "").split()) <= 5
+    ]
+
+
+@pytest.mark.parametrize("file", sorted(CORE.rglob("__init__.py")), ids=lambda file: file.parent.name)
+def test_packages_that_import_names_list_them(file: Path) -> None:
+    """What a package imports for others is in `__all__`; the rest is private, or used in the file itself."""
+    tree = ast.parse(file.read_text())
+    imported = {
+        (each.asname or each.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("crestline")
+        for each in node.names
+    }
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    package = ".".join(file.parent.relative_to(CORE.parent).parts)
+    exported = getattr(import_module(package), "__all__", [])
+    assert {name for name in imported - used if not name.startswith("_")} <= set(exported)
+
+
 @pytest.mark.parametrize("package", CORE_PACKAGES)
 def test_public_names_of_the_core_exist(package: str) -> None:
     module = import_module(package)
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert [name for name in module.__all__ if name.startswith("_") and name != "__version__"] == []
     assert len(set(module.__all__)) == len(module.__all__)
+
+
+@pytest.mark.parametrize("package", ["crestline.client", "crestline.model"])
+def test_public_names_of_the_core_are_described_in_the_reference(package: str) -> None:
+    names = public_names(package)
+    assert short_docstrings(names) == []
+    pages = "".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.md"))
+    documented = {line.rpartition(".")[2] for line in re.findall(r"^\.\. auto\w+:: (\S+)$", pages, re.MULTILINE)}
+    errors = {name for name, found in names.items() if inspect.isclass(found) and issubclass(found, Exception)}
+    assert "```{crestline-errors}" in pages  # lists every class of `model.errors`
+    assert set(names) - documented - errors == set()
 
 
 @pytest.mark.parametrize("name", sorted(CORE_CLASSES))
@@ -113,12 +148,7 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
 
 @pytest.mark.parametrize("module", PUBLIC)
 def test_public_names_exist_and_are_described(module: str) -> None:
-    described = {
-        name: len((inspect.getdoc(found) or "").split())
-        for name, found in public_names(module).items()
-        if callable(found)
-    }
-    assert [name for name, words in described.items() if words <= 5] == []
+    assert short_docstrings(public_names(module)) == []
 
 
 def test_examples_import_public_names_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 from pathlib import Path
 
@@ -131,7 +132,10 @@ async def test_streams_that_are_over_leave_nothing_behind(relay: Relayed) -> Non
         await until(lambda: place.mux is not None and not place.mux._streams)
 
 
-async def test_connection_that_broke_comes_back_and_requests_wait_for_it(relay: Relayed) -> None:
+async def test_connection_that_broke_comes_back_and_requests_wait_for_it(
+    relay: Relayed, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="crestline.relay")
     session, token = relay.session()
     async with relay.job(answering(b"here")), relay.agent(token):
         place = relay.server.relay.hubs[0].sessions.find(session.id)
@@ -139,6 +143,9 @@ async def test_connection_that_broke_comes_back_and_requests_wait_for_it(relay: 
         assert place.mux is not None
         relay.server.relay.hubs[0].sessions.detach(place, place.mux)
         assert (await relay.get("/user/alice/")).endswith(b"here")
+    logged = [" ".join(record.getMessage().split()[:7]) for record in caplog.records]
+    assert logged.count("relay: agent of alice at /user/alice/ connected") == 2
+    assert "relay: agent of alice at /user/alice/ gone" in logged
 
 
 async def test_relay_that_is_restarted_gets_its_jobs_back(tmp_path: Path) -> None:

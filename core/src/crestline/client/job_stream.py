@@ -79,6 +79,7 @@ class JobStream:
         try:
             await _end(previous)
             ids = None if self._all else sorted(self._asked)
+            _LOG.debug("Listening to job events from %s", self._backend.gateway_url)
             async with contextlib.aclosing(self._backend.jobs.events(ids)) as events:  # type: ignore[type-var]
                 async for news in events:
                     self._pause = self._policy.stream_reconnect_delay

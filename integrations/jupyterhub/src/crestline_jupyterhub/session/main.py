@@ -164,6 +164,8 @@ class Session:
                 return
             if status in (400, 403, 409):
                 raise RuntimeError(f"the hub does not expect it (HTTP {status})")
+            answer = "did not answer" if status is None else f"answered HTTP {status}"
+            tell(f"The hub {answer}, next try in {delay:g} s")
             await asyncio.sleep(delay)
             delay = min(2 * delay, 15.0)
 
