@@ -15,7 +15,7 @@ import pytest
 import tomli_w
 
 from crestline.gateway.config import load_config
-from crestline.gateway.hosts.local import ThisMachine, content
+from crestline.gateway.hosts.local import LocalHost, content
 from crestline.gateway.hosts.local.beneath import Directory
 from crestline.gateway.paths import PathGuard
 from crestline.gateway.state_directory import StateDirectory
@@ -137,7 +137,7 @@ async def test_a_temporary_file_in_use_is_not_swept(tmp_path: Path, monkeypatch:
     store = await Store.open(home.database)
     try:
         uploads = unfinished.UnfinishedUploads(store.engine, "local")
-        host = ThisMachine("local", PathGuard("local", [str(folder)]), temporary_files=uploads)
+        host = LocalHost("local", PathGuard("local", [str(folder)]), temporary_files=uploads)
         for each in (used, left):
             each.mkdir()
             await uploads.begin("alice", str(each))
@@ -186,9 +186,9 @@ async def test_what_an_operation_leaves_where_files_need_names(
     def kill(descriptor: int, *_: object) -> int:
         raise KilledError
 
-    def machine() -> ThisMachine:
+    def machine() -> LocalHost:
         guard = PathGuard("here", [str(folder)])
-        return ThisMachine("here", guard, temporary_files=unfinished.UnfinishedUploads(store.engine, "here"))
+        return LocalHost("here", guard, temporary_files=unfinished.UnfinishedUploads(store.engine, "here"))
 
     async def arriving() -> AsyncIterator[bytes]:
         yield (folder / "archive").read_bytes()

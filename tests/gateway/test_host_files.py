@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from crestline.gateway.hosts import Files
-from crestline.gateway.hosts.local import ThisMachine
+from crestline.gateway.hosts.local import LocalHost
 from crestline.gateway.paths import PathGuard
 from crestline.model import (
     ConflictError,
@@ -61,11 +61,11 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-@pytest.fixture(scope="module", params=["this_machine", "ssh"])
+@pytest.fixture(scope="module", params=["local", "ssh"])
 async def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
-    if request.param == "this_machine":
+    if request.param == "local":
         root = str(tmp_path_factory.mktemp("files"))
-        host = ThisMachine("here", PathGuard("here", [root]))
+        host = LocalHost("here", PathGuard("here", [root]))
         await host.start()
         yield Place(host.files("alice"), root)
         await host.stop()

@@ -8,7 +8,7 @@ import pytest
 
 from crestline.gateway.config import SystemConfig
 from crestline.gateway.hosts.base import HostSetup
-from crestline.gateway.hosts.local import ThisMachine
+from crestline.gateway.hosts.local import LocalHost
 from crestline.gateway.hosts.registry import create_host
 from crestline.gateway.hosts.ssh import SshHost
 from crestline.gateway.isolation import acts_as_gateway
@@ -26,7 +26,7 @@ def setup(place: Path, **options: object) -> HostSetup:
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A distribution in the path with a host that acts as the gateway does."""
     (tmp_path / "jail_plugin.py").write_text(
-        "from crestline.gateway.hosts.local import ThisMachine\nclass Jail(ThisMachine):\n    pass\n"
+        "from crestline.gateway.hosts.local import LocalHost\nclass Jail(LocalHost):\n    pass\n"
     )
     info = tmp_path / "jail-1.0.dist-info"
     info.mkdir()
@@ -36,7 +36,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_built_in_hosts(tmp_path: Path) -> None:
-    assert isinstance(create_host(setup(tmp_path)), ThisMachine)
+    assert isinstance(create_host(setup(tmp_path)), LocalHost)
     host = create_host(setup(tmp_path, **SSH))
     assert isinstance(host, SshHost)
     assert [file.name for file in host.secret_files] == ["ssh_authority"]

@@ -124,7 +124,7 @@ def digest(chunks: Iterator[bytes]) -> str:
     return sha256.hexdigest()
 
 
-@pytest.mark.parametrize("served", ["this_machine", "ssh", "s3"], indirect=True)
+@pytest.mark.parametrize("served", ["local", "ssh", "s3"], indirect=True)
 @sizes
 def test_signed_urls(served: Served, size: int, capsys: pytest.CaptureFixture[str]) -> None:
     path = f"{served.folder}/large"
@@ -163,7 +163,7 @@ def test_signed_urls(served: Served, size: int, capsys: pytest.CaptureFixture[st
     _check_memory(served, capsys, f"{size / MIB:.0f} MiB by signed URLs, {served.system}")
 
 
-@pytest.mark.parametrize("served", ["this_machine", "ssh"], indirect=True)
+@pytest.mark.parametrize("served", ["local", "ssh"], indirect=True)
 @sizes
 def test_content_and_tar(served: Served, size: int, capsys: pytest.CaptureFixture[str]) -> None:
     path = f"{served.folder}/large"

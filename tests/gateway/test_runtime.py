@@ -13,7 +13,7 @@ from crestline.gateway.audit import AuditTrail
 from crestline.gateway.authorization import Authorization
 from crestline.gateway.config import GatewayConfig, load_config
 from crestline.gateway.health import Health
-from crestline.gateway.hosts.local import ThisMachine
+from crestline.gateway.hosts.local import LocalHost
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.gateway.schedulers.local.scheduler import LocalScheduler
@@ -23,7 +23,7 @@ from crestline.gateway.transfers import TransferService
 from crestline.model import GatewayUnavailableError
 from crestline.relay.server import Relay
 
-PARTS = (Replicas, AuditTrail, ThisMachine, LocalScheduler, TransferService, Health, Relay)
+PARTS = (Replicas, AuditTrail, LocalHost, LocalScheduler, TransferService, Health, Relay)
 """in the order of their start"""
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +68,7 @@ class Calls:
 
 @pytest.mark.parametrize(
     ("failing", "after"),
-    [*((part, 0) for part in PARTS), (ThisMachine, 1), (LocalScheduler, 1), (TransferService, 1)],
+    [*((part, 0) for part in PARTS), (LocalHost, 1), (LocalScheduler, 1), (TransferService, 1)],
 )
 async def test_a_failed_start_stops_every_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: type, after: int

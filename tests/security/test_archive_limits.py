@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from crestline.client.files.archive import unpack
 from crestline.gateway.hosts import selections
-from crestline.gateway.hosts.local import ThisMachine
+from crestline.gateway.hosts.local import LocalHost
 from crestline.gateway.hosts.ssh import SshHost
 from crestline.gateway.paths import PathGuard
 from crestline.model import InvalidRequestError, TooLargeError, TransferError
@@ -70,7 +70,7 @@ async def once(content: bytes) -> AsyncIterator[bytes]:
 
 async def refused(root: Path, content: bytes, how: str, match: str, limits: ArchiveLimits | None = None) -> int:
     """Peak of memory while it is refused, in each way that an archive comes."""
-    files = ThisMachine("here", PathGuard("here", [str(root)]), limits).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(root)]), limits).files("alice")
     (root / "target").mkdir(exist_ok=True)
     archive = root / "archive"
     archive.write_bytes(content)
@@ -218,7 +218,7 @@ async def test_what_is_looked_through_behind_ssh_has_a_limit(remote: tuple[SshHo
 
 async def test_patterns_have_a_limit(remote: tuple[SshHost, str], tmp_path: Path) -> None:
     host, root = remote
-    here = ThisMachine("here", PathGuard("here", [str(tmp_path)]))
+    here = LocalHost("here", PathGuard("here", [str(tmp_path)]))
     names = tuple(f"name-{number}" for number in range(5000))
     for files, path in ((host.files("alice"), root), (here.files("alice"), str(tmp_path))):
         await files.write(f"{path}/name-7", once(b""))
@@ -256,7 +256,7 @@ async def test_memory_that_xz_asks_for(tmp_path: Path) -> None:
     block[position - 12 + 2] = 34  # 2 << (34 // 2 + 11): 512 MiB
     block[-4:] = zlib.crc32(block[:-4]).to_bytes(4, "little")
     (tmp_path / "archive").write_bytes(small[:12] + bytes(block) + small[12 + len(block) :])
-    files = ThisMachine("here", PathGuard("here", [str(tmp_path)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(tmp_path)])).files("alice")
     with pytest.raises(InvalidRequestError, match="Memory usage limit"):
         await files.extract(f"{tmp_path}/archive", str(tmp_path), "xz")
 
@@ -287,7 +287,7 @@ async def test_what_people_pack_still_unpacks(tmp_path: Path, how: str) -> None:
     content = b"".join(whole if how == "none" else [packed(iter([piece]), how) for piece in whole])
     (tmp_path / "archive").write_bytes(content)
     (tmp_path / "out").mkdir()
-    files = ThisMachine("here", PathGuard("here", [str(tmp_path)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(tmp_path)])).files("alice")
     await files.extract(f"{tmp_path}/archive", f"{tmp_path}/out", how)  # type: ignore[arg-type]
     for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         for name in (f"{long}/{form}", f"ünï-{form}", f"link-{form}", f"again-{form}"):
@@ -300,7 +300,7 @@ async def test_a_cut_archive_is_told_as_such(tmp_path: Path, cut: int, how: str)
     whole = header("file", 4096) + os.urandom(4096) + bytes(1024)
     content = (whole if how == "none" else packed(iter([whole]), how))[:cut]
     (tmp_path / "archive").write_bytes(content)
-    files = ThisMachine("here", PathGuard("here", [str(tmp_path)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(tmp_path)])).files("alice")
     with pytest.raises(InvalidRequestError, match="does not look like a whole tar archive"):
         await files.extract(f"{tmp_path}/archive", str(tmp_path), how)  # type: ignore[arg-type]
     assert os.listdir(tmp_path) == ["archive"]

@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from crestline.gateway.hosts.local import ThisMachine
+from crestline.gateway.hosts.local import LocalHost
 from crestline.gateway.hosts.selections import path_pattern
 from crestline.gateway.identity.clients import Clients
 from crestline.gateway.paths import PathGuard
@@ -33,7 +33,7 @@ OPS = "/filesystem/local/ops"
 @pytest.mark.anyio
 async def test_a_user_has_a_share_of_the_threads(tmp_path: Path) -> None:
     """Twenty archives whose bytes stop, and twenty endless checksums of one user: another's work is done meanwhile."""
-    machine = ThisMachine("here", PathGuard("here", [str(tmp_path)]))
+    machine = LocalHost("here", PathGuard("here", [str(tmp_path)]))
     (tmp_path / "small").write_text("small")
     (tmp_path / "endless").touch()
     os.truncate(tmp_path / "endless", 8 * 1024**4)

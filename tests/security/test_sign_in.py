@@ -362,7 +362,7 @@ def test_a_failed_start_leaves_the_database_closed(tmp_path: Path) -> None:
         " if os.path.exists(f'/proc/self/fd/{name}')]\n"
         "    print(any('gateway.db' in each for each in held), any('socket' in each for each in held))\n"
     )
-    for host, scheduler in (("unknown", "local"), ("this_machine", "unknown"), ("ssh", "slurm")):
+    for host, scheduler in (("unknown", "local"), ("local", "unknown"), ("ssh", "slurm")):
         command = [sys.executable, "-X", "dev", "-c", script, str(tmp_path / "home"), host, scheduler]
         done = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert done.stdout.split() == ["False", "False"], done.stderr

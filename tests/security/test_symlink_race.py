@@ -16,7 +16,7 @@ import pytest
 
 from crestline.gateway.hosts import Files
 from crestline.gateway.hosts.base import Uploads
-from crestline.gateway.hosts.local import ThisMachine, beneath
+from crestline.gateway.hosts.local import LocalHost, beneath
 from crestline.gateway.paths import PathGuard
 from crestline.model import CrestlineError, InvalidRequestError, PermissionDeniedError
 from crestline.wire.extensions import TarSelection
@@ -280,7 +280,7 @@ async def test_a_directory_exchanged_for_a_link_leads_nowhere(
     (served / "root" / "link").symlink_to(outside)
     root = f"{served}/root"
     before = state_of(outside)
-    files = ThisMachine("here", PathGuard("here", [str(served)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(served)])).files("alice")
     secret_sum = hashlib.sha256(SECRET).hexdigest().encode()
     own = os.open(served / "root" / "way", os.O_RDONLY)
     with exchanged(served / "root" / "way", served / "root" / "link"):
@@ -324,7 +324,7 @@ async def test_links_are_followed_where_they_stay_inside(
         (tmp_path / "home" / name).symlink_to(target)
     (tmp_path / "home" / "loop").symlink_to("loop")
     roots = [str(tmp_path / "home"), str(tmp_path / "alias")]
-    files = ThisMachine("here", PathGuard("here", roots)).files("alice")
+    files = LocalHost("here", PathGuard("here", roots)).files("alice")
     for name in links:
         path = f"{tmp_path}/home/{name}/x"
         if name.startswith(("out", "far-out")):
@@ -347,7 +347,7 @@ async def test_a_moved_or_copied_link_that_leads_out_now_is_not_followed(tmp_pat
     (served / "x").write_text("inside")
     (served / "a" / "b" / "link").symlink_to("../../x")  # inside as long as it is here
     (served / "up").mkdir()
-    files = ThisMachine("here", PathGuard("here", [str(served)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(served)])).files("alice")
     assert await read_at(files, f"{served}/a/b/link") == b"inside"
     await files.copy(f"{served}/a/b", f"{served}/copied")
     await files.move(f"{served}/a/b", f"{served}/moved")
@@ -372,7 +372,7 @@ async def test_a_tree_inside_another_is_reached_by_way_of_the_outer_one(tmp_path
     (outer / "way" / "inner").mkdir(parents=True)
     (outside / "inner").mkdir(parents=True)
     (outside / "inner" / "x").write_bytes(SECRET)
-    files = ThisMachine("here", PathGuard("here", [str(outer), str(outer / "way" / "inner")])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(outer), str(outer / "way" / "inner")])).files("alice")
     with pytest.raises(PermissionDeniedError, match="Operation not permitted"):
         await files.remove(f"{outer}/way")  # the inner one would go along
     (outer / "way").rename(outer / "away")
@@ -384,7 +384,7 @@ async def test_a_tree_inside_another_is_reached_by_way_of_the_outer_one(tmp_path
 async def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     (tmp_path / "way").mkdir()
     (tmp_path / "link").symlink_to("way")
-    files = ThisMachine("here", PathGuard("here", [str(tmp_path)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(tmp_path)])).files("alice")
     before = set(os.listdir("/proc/self/fd"))
     for attack in ATTACKS:
         for name in ("way", "link", "nowhere"):

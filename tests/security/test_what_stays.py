@@ -18,7 +18,7 @@ import pytest
 from crestline.gateway.bootstrap_client import write_bootstrap_client
 from crestline.gateway.config import load_config, read_secret_file
 from crestline.gateway.hosts.base import Completed
-from crestline.gateway.hosts.local import ThisMachine
+from crestline.gateway.hosts.local import LocalHost
 from crestline.gateway.hosts.ssh.errors import refusal
 from crestline.gateway.identity.keys import signing_key
 from crestline.gateway.paths import PathGuard
@@ -144,7 +144,7 @@ async def test_a_file_that_is_being_written_has_no_name(tmp_path: Path) -> None:
             seen.append(os.listdir(tmp_path))
             yield bytes(1024 * 1024)
 
-    files = ThisMachine("here", PathGuard("here", [str(tmp_path)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(tmp_path)])).files("alice")
     await files.write(f"{tmp_path}/file", content())
     assert seen == [[], [], []]
     assert os.listdir(tmp_path) == ["file"]
@@ -157,7 +157,7 @@ async def test_a_full_disk_is_called_a_full_disk(tmp_path: Path, number: int, mo
     async def content(some: bytes = b"content") -> AsyncIterator[bytes]:
         yield some
 
-    files = ThisMachine("here", PathGuard("here", [str(tmp_path)])).files("alice")
+    files = LocalHost("here", PathGuard("here", [str(tmp_path)])).files("alice")
     (tmp_path / "there").write_text("there")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:

@@ -134,7 +134,7 @@ class MaintenanceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknow
 class SystemConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One system; FirecREST's `cluster`."""
 
-    host: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "this_machine"})
+    host: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "local"})
     """The machine of the files and commands: `type` (see `hosts.registry`) and the options of that kind of host."""
     scheduler: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": DEFAULT_SCHEDULER})
     """The scheduler: `type` (see `schedulers.registry`) and the options of that scheduler."""

@@ -25,7 +25,7 @@ def host_class(options: Mapping[str, Any]) -> type[Host]:
     Raises:
         ConfigError: the type is unknown, or its class cannot be imported.
     """
-    return _class_of(str(options.get("type", "this_machine")))
+    return _class_of(str(options.get("type", "local")))
 
 
 def create_host(setup: HostSetup) -> Host:

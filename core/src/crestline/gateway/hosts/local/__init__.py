@@ -4,6 +4,6 @@
 `kind` implement the operations, `workers` has their threads, and `errors` the messages.
 """
 
-from crestline.gateway.hosts.local.machine import ThisMachine
+from crestline.gateway.hosts.local.machine import LocalHost
 
-__all__ = ["ThisMachine"]
+__all__ = ["LocalHost"]

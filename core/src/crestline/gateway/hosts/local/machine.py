@@ -18,13 +18,13 @@ from crestline.wire.status import PosixGroup, PosixId, UserInfo
 from crestline.wire.tar import ArchiveLimits
 
 
-class ThisMachine(Host):
+class LocalHost(Host):
     """The machine that the gateway runs on. All files belong to the gateway's own account."""
 
     acts_as_gateway = True
 
     @classmethod
-    def create(cls, setup: HostSetup) -> ThisMachine:
+    def create(cls, setup: HostSetup) -> LocalHost:
         return cls(setup.name, setup.guard, setup.archives, setup.temporary_files)
 
     def __init__(
