@@ -1,4 +1,4 @@
-"""Who is connected: counted in all and by address; those that keep a server waiting make way for new ones."""
+"""Counts connections, in total and by address, and closes idle ones in favour of new ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Connections:
     """The open connections of one server."""
 
     def __init__(self, limits: ConnectionLimits, trusted: tuple[Network, ...] = ()) -> None:
-        """`limits`: resolved; `trusted`: proxies, which may bring as many connections as there are in all."""
+        """`limits`: resolved limits; `trusted`: proxies, whose connections only the total limits."""
         self._total = limits.max_connections or 1
         self._per_address = limits.max_connections_per_address or 1
         self._trusted = trusted
@@ -28,10 +28,9 @@ class Connections:
         self.count = 0
 
     def admit(self, address: str) -> Slot | None:
-        """A place for a new connection; None where all are taken by requests under way.
+        """Return a slot for a new connection, or None if requests in progress use all of them.
 
-        Where the limit is reached, the connection that has waited longest without a request makes way: from the same
-        address, or in all.
+        If the limit is reached, the connection that has been idle longest is closed: from the same address, or of all.
         """
         group, limit = self._group(address)
         if self._counts.get(group, 0) >= limit and not self._evict(self._waiting_from.get(group)):
@@ -82,11 +81,11 @@ class Connections:
 
 
 def make_way(scope: Mapping[str, Any]) -> None:
-    """Let the connection of a request make way where places are short: its answer waits for events, and its client can
-    ask again.
+    """Let the connection of a request be closed if slots are short: its response waits for events, and its client can
+    repeat the request.
 
     Args:
-        scope: the ASGI scope of the request; that of another server changes nothing.
+        scope: the ASGI scope of the request. Has no effect for other servers.
     """
     offer: Callable[[], None] | None = (scope.get("extensions") or {}).get(MAKE_WAY)
     if offer is not None:
@@ -94,7 +93,7 @@ def make_way(scope: Mapping[str, Any]) -> None:
 
 
 class Slot:
-    """The place of one connection. It waits, and may have to make way, until `is_waiting` says otherwise."""
+    """The slot of one connection. It is idle, and may be closed, unless `is_waiting` is False."""
 
     __slots__ = ("_is_waiting", "_table", "abort", "group", "is_released")
 
@@ -104,11 +103,11 @@ class Slot:
         self.is_released = False
         self.group = group
         self.abort: Callable[[], object] = lambda: None
-        """ends the connection at once"""
+        """Closes the connection immediately."""
         table._await(self)
 
     def set_waiting(self, is_waiting: bool) -> None:
-        """Say whether the connection waits for its client, and so makes way where places are short."""
+        """Set whether the connection waits for its client, and may therefore be closed."""
         if is_waiting == self._is_waiting or self.is_released:
             return
         self._is_waiting = is_waiting
@@ -118,14 +117,14 @@ class Slot:
             self._table._stop_waiting(self)
 
     def release(self) -> None:
-        """Give the place back; again is harmless."""
+        """Release the slot. A second call has no effect."""
         if not self.is_released:
             self.is_released = True
             self._table._release(self)
 
 
 class AcceptedSocket(socket.socket):
-    """A socket that gives its place back when it is closed, by whichever event loop and in whatever state."""
+    """A socket that releases its slot when it is closed, by any event loop and in any state."""
 
     slot: Slot | None = None
 
@@ -134,7 +133,7 @@ class AcceptedSocket(socket.socket):
         self._release()
 
     def detach(self) -> int:
-        """Close it without closing the descriptor, as uvloop does, which closes that itself."""
+        """Close it without closing the descriptor, which uvloop closes itself."""
         descriptor = super().detach()
         self._release()
         return descriptor

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by uvicorn and httptools, with limits for what a client sends and for how long it is silent."""
+"""HTTP/1.1 by uvicorn and httptools, with limits of size and silence."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from crestline.serving.limits import ConnectionLimits
 
 _MOST_PIPELINED = 16
 _LINGER = 10.0
-"""seconds that what a client still sends is read and dropped, so that it finds the answer that refuses it"""
+"""Seconds for which data of a client is read and dropped, so that it receives the response with the error."""
 _MOST_DROPPED = 32 * 1024 * 1024
-"""bytes of a body that are read and dropped after its answer; a client that sends more is cut off"""
+"""Maximum bytes of a body that are read and dropped after its response. If a client sends more, the connection is
+closed."""
 _GRACE = 2.0
-"""seconds after which a request whose body comes slowly makes way where places are short"""
+"""Seconds after which a request with a slow body may be closed if slots are short."""
 _SLOW = 16 * 1024
-"""bytes a second below which a body comes slowly; a body that needs no credential is not larger"""
+"""Rate in bytes per second below which a body is slow, and maximum size of a body that needs no credential."""
 
 _log = logging.getLogger("crestline.server.http")
-_log.setLevel(logging.ERROR)  # of requests that are not HTTP: a stranger must not fill the log
+_log.setLevel(logging.ERROR)  # it logs invalid requests, with which an attacker could fill the log
 _RESET = struct.pack("ii", 1, 0)
-"""of SO_LINGER: drop what is not sent"""
+"""Value of SO_LINGER: drop unsent data."""
 
 _App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -42,7 +43,7 @@ _TEXTS = {
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection; `check` is called about once a second."""
+    """One connection. The server calls `check` about once a second."""
 
     def __init__(
         self,
@@ -63,14 +64,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._is_refused = False
         self._in_head = True
         self._in_body = False
-        self._head_size = 0  # of pieces before the one that is parsed now
+        self._head_size = 0  # of earlier pieces
         self._begun_in_piece = self._ended_in_piece = False
         self._received = 0
-        self._brought_body = False  # of the piece that is parsed now
-        self._framing = 0  # of a body: bytes since the last piece that brought some of it
+        self._brought_body = False  # of the current piece
+        self._framing = 0  # of a body: bytes since the last piece with content
         self._body_size: int | None = 0  # as declared; None: chunked
-        self._is_last = False  # whether the answer under way has told that the connection closes after it
-        self._dropped = 0  # of the body of a request that was answered
+        self._is_last = False  # whether the current response has announced that the connection closes after it
+        self._dropped = 0  # of the body of an answered request
         self._resumed = 0
         self._waits_since = self.loop.time()
         self._closes_at: float | None = None
@@ -81,16 +82,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._slot.abort = transport.abort
-        if self._slot.is_released:  # it had to make way before it was made
+        if self._slot.is_released:  # it was closed in favour of another one before it was set up
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`; the parser is given no more of an endless head than the limit."""
+        """See `asyncio.Protocol`. The parser receives no more of an endless head than the limit."""
         self._received += len(data)
         if self._in_body and self.cycle is not None and self.cycle.response_complete:
             self._dropped += len(data)
             if self._dropped > _MOST_DROPPED:
-                self.transport.abort()  # the answer arrived long before what is dropped here
+                self.transport.abort()  # the response was received long before this data
                 return
         most = self._limits.max_head_size
         for start in range(0, len(data), most):
@@ -109,9 +110,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                     self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def _announce_end(self, app: _App) -> _App:
-        """Let an answer that comes before its request's long body be the connection's last, and say so.
+        """If a response precedes the end of its request's long body, make it the last one of the connection, and
+        announce that.
 
-        The client could otherwise send its next request behind what is not read any more (RFC 9110, section 9.3).
+        Otherwise the client could send its next request after data that is no longer read (RFC 9110, section 9.3).
         """
 
         async def serve(scope: Any, receive: Any, send: Any) -> None:
@@ -122,7 +124,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
                     return
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
                 await send(message)
-                # uvicorn would close at once, and the reset that follows could overtake the answer.
+                # uvicorn would close immediately, and the following reset could overtake the response.
                 cycle.keep_alive = self._is_last = True
 
             await app(scope, receive, send_wrapped)
@@ -133,7 +135,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self._in_body and (self._body_size is None or self._body_size > _MOST_DROPPED)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See `httptools.HttpRequestParser`; trailers are dropped."""
+        """See `httptools.HttpRequestParser`. Trailers are dropped."""
         if not self._in_body:
             super().on_header(name, value)
 
@@ -149,8 +151,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._waits_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """See `httptools.HttpRequestParser`; what is raised here comes back as a call of `send_400_response`."""
-        # A head that lies in one piece is small enough.
+        """See `httptools.HttpRequestParser`. An error raised here results in a call of `send_400_response`."""
+        # A head within one piece is small enough.
         is_large = not self._begun_in_piece and self._size() > self._limits.max_head_size
         if is_large or len(self.headers) > self._limits.max_header_count:
             self._refusal = self._too_large()
@@ -182,7 +184,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._slot.set_waiting(True)
 
     def on_response_complete(self) -> None:
-        """Called when an answer is complete."""
+        """Called when a response is complete."""
         super().on_response_complete()
         self._waits_since = self.loop.time()
         if self._is_last and not self._in_body:
@@ -196,11 +198,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Called for what cannot be parsed."""
+        """Called for a malformed request."""
         self.refuse(self._refusal)
 
     def refuse(self, status: HTTPStatus) -> None:
-        """Answer with an error, read and drop what follows, and close; an answer that is under way is the last one."""
+        """Answer with an error, read and drop further data, and close. A response in progress is the last one."""
         self._is_refused = True
         if self.cycle is not None and not self.cycle.response_complete:
             if self.pipeline or self.cycle.response_started:
@@ -209,7 +211,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             if not self._in_body:
                 self.cycle.keep_alive = False
                 return
-            self.cycle.disconnected = True  # the application is told that the client is gone
+            self.cycle.disconnected = True  # notifies the application of the disconnect
             self.cycle.message_event.set()
         text = f"{_TEXTS[status]}\n".encode()
         head = (
@@ -223,21 +225,21 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.transport.write_eof()
 
     def check(self, now: float) -> None:
-        """Close the connection where its client is too slow."""
+        """Close the connection if its client is too slow."""
         if self._is_stuck(now):
-            # Without this the system would keep what is not sent, and try for minutes to send it.
+            # Otherwise the operating system would keep unsent data, and try for minutes to send it.
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
         elif self._closes_at is not None and now >= self._closes_at:
             self.transport.abort()
         elif self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.connections.discard(self)  # nothing is left to wait for when the server stops
+            self.connections.discard(self)  # so that the server does not wait for it when it stops
         elif self._is_refused or self.transport.is_closing():
             return
         elif self.cycle is not None and not self.cycle.response_complete:
             if self._in_body:
                 self._check_body(now)
-        elif self._in_body:  # answered, while the body still comes
+        elif self._in_body:  # answered, while the body still arrives
             self._closes_at = self._closes_at or now + self._limits.body_timeout
             self._slot.set_waiting(True)
         elif (self._head_size or self.cycle is None) and now - self._waits_since >= self._limits.head_timeout:
@@ -245,7 +247,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _check_body(self, now: float) -> None:
         since, received = self._window
-        if self.flow.read_paused:  # the application is what is slow
+        if self.flow.read_paused:  # the application is slow, not the client
             self._window = (now, self._received)
         elif now - since >= self._limits.body_timeout:
             if self._received - received <= self._limits.min_body_rate * self._limits.body_timeout:
@@ -255,7 +257,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._slot.set_waiting(self._received - received < _SLOW * (now - since))
 
     def _is_stuck(self, now: float) -> bool:
-        """Whether the client has taken nothing of what is written for it in time."""
+        """Whether the client has read nothing of its response in time."""
         since, resumed, left = self._written
         size = self.transport.get_write_buffer_size()
         if not size or (resumed, left) != (self._resumed, size):

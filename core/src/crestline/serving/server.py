@@ -1,4 +1,4 @@
-"""A uvicorn server that accepts connections itself, so that limits hold from the first byte on, before TLS."""
+"""A uvicorn server that accepts connections itself, so that limits apply from the first byte on, before TLS."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from crestline.serving.limits import ConnectionLimits, raise_descriptor_limit
 from crestline.serving.protocol import LimitedHttpProtocol
 
 _BATCH = 64
-"""connections accepted before other work has its turn"""
+"""Connections accepted before yielding to other tasks."""
 _BACKLOG = 2048
 _FIRST_ACTIVATED = 3
-"""the descriptor of the first socket that systemd passes"""
+"""The descriptor of the first socket that systemd passes."""
 _PAUSE = 0.5
-"""seconds without new connections after the system had no descriptor or memory for one"""
+"""Seconds without new connections after the system had no free descriptor or memory."""
 _LARGEST_MESSAGE = 1024 * 1024
-"""bytes of a WebSocket message; up to 32 of them wait in memory"""
+"""Maximum size in bytes of a WebSocket message. Up to 32 of them wait in memory."""
 _TLS_SHUTDOWN = 5.0
-"""seconds for a client to answer the end of TLS"""
+"""Seconds for a client to complete the shutdown of TLS."""
 _CHECK = 1.0
-"""seconds between two checks for slow clients"""
+"""Seconds between two checks for slow clients."""
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 23\r\n"
     b"retry-after: 5\r\nconnection: close\r\n\r\nToo many connections.\r\n"
@@ -47,7 +47,8 @@ class HttpServer(uvicorn.Server):
     Args:
         app: the ASGI application.
         listener: bound, not yet listening; the server closes it.
-        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+        limits: limits of connections and requests.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
         options: further settings of `uvicorn.Config`.
 
     Raises:
@@ -90,7 +91,7 @@ class HttpServer(uvicorn.Server):
         self.run(sockets=[])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=[])  # the listener is this class's own
+        await super().startup(sockets=[])  # this class has its own listener
         self._listener.setblocking(False)
         self._listener.listen(_BACKLOG)
         self._checks = asyncio.create_task(self._check_forever(), name="slow clients")
@@ -121,7 +122,7 @@ class HttpServer(uvicorn.Server):
                 accepted, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptor or no memory: others may come free
+            except OSError as error:  # no free descriptor or memory: others may become free
                 _log.error("no connection can be accepted for now: %s", error.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener)
@@ -142,7 +143,7 @@ class HttpServer(uvicorn.Server):
         slot, tls = connection.slot, self.config.ssl
         assert slot is not None  # noqa: S101 - its caller has checked
         try:
-            # Small answers must not wait for each other (Nagle's algorithm).
+            # Small responses must not wait for each other (Nagle's algorithm).
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: LimitedHttpProtocol(
@@ -176,12 +177,12 @@ class HttpServer(uvicorn.Server):
 
 
 def take_activated_socket() -> socket.socket | None:
-    """Return the listening socket that systemd passed to this process (`LISTEN_FDS`); None if it passed none.
+    """Return the listening socket that systemd passed to this process (`LISTEN_FDS`), or None.
 
-    It is taken once, and programs that this process starts do not see it.
+    It can be taken once, and programs that this process starts do not inherit it.
 
     Raises:
-        ConfigError: there are several, or it is not a listening TCP socket.
+        ConfigError: systemd passed several sockets, or one that is not a listening TCP socket.
     """
     process, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     os.environ.pop("LISTEN_FDNAMES", None)
@@ -202,7 +203,7 @@ def take_activated_socket() -> socket.socket | None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket at an address, not yet listening.
+    """Return a socket at an address, not yet listening.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -221,7 +222,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _give_up(task: asyncio.Task[None], connection: socket.socket) -> None:
     task.cancel()
-    connection.close()  # a task that is cancelled before its first step does nothing at all
+    connection.close()  # a task that is cancelled before its first step does nothing
 
 
 def _networks(proxies: Iterable[str]) -> tuple[Network, ...]:

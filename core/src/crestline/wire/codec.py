@@ -1,4 +1,5 @@
-"""How messages are written: camelCase goes out, camelCase and snake_case come in, unknown fields are ignored."""
+"""Encodes and decodes messages: camelCase is sent, camelCase and snake_case are accepted, unknown fields are
+ignored."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ import msgspec
 
 T = TypeVar("T")
 
-# Values that hold the user's own keys, which must stay as they are.
+# Fields with the user's own keys, which must not change.
 _OPAQUE = frozenset({"env", "files"})
 
-# Other names that FirecREST accepts for a field.
+# Alternative names of fields that FirecREST accepts.
 _ALIASES = {"sourcePath": "path", "currentWorkingDirectory": "workingDirectory", "environment": "env"}
 
 
@@ -22,15 +23,15 @@ class Message(msgspec.Struct, rename="camel", kw_only=True):
 
 
 def camelize(name: str) -> str:
-    """`working_directory` -> `workingDirectory`; a camelCase name stays as it is."""
+    """Convert `working_directory` to `workingDirectory`. A camelCase name does not change."""
     head, *rest = name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest) if head else name
 
 
 def camelize_keys(value: Any) -> Any:
-    """A decoded JSON value with every key in camelCase and by its first name; the user's own mappings stay as they are.
+    """Return a decoded JSON value with every key in camelCase and by its first name, except in the user's own mappings.
 
-    Where a body has a field by several names, its first name wins.
+    If a body has a field by several names, its first name takes precedence.
     """
     if isinstance(value, dict):
         names = {key: camelize(key) for key in value}
@@ -43,20 +44,20 @@ def camelize_keys(value: Any) -> Any:
 
 
 class TooManyElementsError(ValueError):
-    """A list or mapping of a body has more elements than are worth an answer."""
+    """A list or mapping of a body has too many elements."""
 
 
 _MOST_ELEMENTS = 200_000
 
 
 def read_message(body: bytes, kind: type[T]) -> T:
-    """A large body as a message, as `camelize_keys` and `msgspec.convert` would make it, without a value for what the
-    message has no field for, and without a list or mapping that is larger than any that is meant.
+    """Parse a large body as `camelize_keys` and `msgspec.convert` would, but skip values without a field, and lists and
+    mappings that are too large.
 
     Raises:
         TooManyElementsError: a list or mapping has too many elements.
-        msgspec.ValidationError: the JSON has another shape.
-        msgspec.DecodeError: not JSON.
+        msgspec.ValidationError: the JSON does not match.
+        msgspec.DecodeError: invalid JSON.
     """
     return _assemble(msgspec.json.decode(body, type=_reader(kind)), kind)  # type: ignore[no-any-return, arg-type]
 
@@ -79,7 +80,8 @@ def _value(value: Any, kind: Any) -> Any:
     inner = _message_in(kind)
     if isinstance(value, msgspec.Raw):
         text = bytes(value)
-        # Upper limits of what is in it: each object has a brace, all elements but one have a comma behind them.
+        # Upper limits of the number of elements: each object has a brace, and all elements but one are followed by a
+        # comma.
         if text.count(b"{" if inner else b",") > _MOST_ELEMENTS:
             raise TooManyElementsError(f"A list or mapping has more than {_MOST_ELEMENTS} elements.")
         value = msgspec.json.decode(text, type=_or_none(list[_reader(inner)], kind) if inner else kind)  # type: ignore[misc]
@@ -90,7 +92,7 @@ def _value(value: Any, kind: Any) -> Any:
 
 @cache
 def _reader(kind: type) -> Any:
-    """As `kind`, with a field for each spelling of each of its fields; lists and mappings are left unread."""
+    """Return `kind` with a field for each spelling of each of its fields. Lists and mappings are not decoded."""
     return msgspec.defstruct(
         f"{kind.__name__}Reader",
         [
@@ -125,7 +127,7 @@ def _or_none(read: Any, kind: Any) -> Any:
 
 
 def _message_in(kind: Any) -> Any:
-    """The message that a field holds, itself or in a list."""
+    """Return the message type of a field, itself or in a list."""
     for option in _options(kind):
         candidate = get_args(option)[0] if get_origin(option) is list else option
         if isinstance(candidate, type) and issubclass(candidate, Message):
@@ -140,15 +142,15 @@ def _options(kind: Any) -> tuple[Any, ...]:
 
 
 def encode(message: Any) -> bytes:
-    """A message as JSON."""
+    """Encode a message as JSON."""
     return msgspec.json.encode(message)
 
 
 def decode(body: bytes | bytearray | memoryview, kind: type[T]) -> T:
-    """JSON as a message.
+    """Decode JSON as a message.
 
     Raises:
-        msgspec.ValidationError: the JSON has another shape (its text names the field).
-        msgspec.DecodeError: not JSON.
+        msgspec.ValidationError: the JSON does not match (its text names the field).
+        msgspec.DecodeError: invalid JSON.
     """
     return msgspec.json.decode(body, type=kind)

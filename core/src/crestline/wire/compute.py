@@ -10,22 +10,22 @@ from crestline.model.script import BYTE_ORDER_MARK
 from crestline.wire.codec import Message
 
 JobId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[A-Za-z0-9_.+\[\]-]+$")]
-"""`123`, an array task `123_4` or `123[4].server`, a heterogeneous component `123+1`"""
+"""`123`, an array task `123_4` or `123[4].server`, a heterogeneous component `123+1`."""
 
 TimeWindow = Literal["1h", "8h", "24h", "3d", "7d"]
 
 TIME_WINDOWS: dict[str, int] = {"1h": 3600, "8h": 28800, "24h": 86400, "3d": 259200, "7d": 604800}
-"""seconds of each `TimeWindow`"""
+"""Seconds of each `TimeWindow`."""
 
 
 LONGEST_TEXT = 4096
-"""Characters of a name or path of a job."""
+"""Maximum number of characters in a name or path of a job."""
 
 JobText = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 
 
 class JobDescription(Message):
-    """What a client may ask for at submission. Everything else is `#SBATCH` text of the script."""
+    """Fields of a submission. All other options are `#SBATCH` lines of the script."""
 
     working_directory: JobText
     name: JobText | None = None
@@ -36,7 +36,7 @@ class JobDescription(Message):
     standard_output: JobText | None = None
     standard_error: JobText | None = None
     env: dict[str, str] | list[str] | None = None
-    """a mapping, or `NAME=value` strings"""
+    """A mapping, or `NAME=value` strings."""
     constraints: JobText | None = None
     script: str | None = None
     script_path: JobText | None = None
@@ -59,7 +59,7 @@ class SubmitAnswer(Message):
 
 
 class JobStatus(Message, gc=False):
-    """`state` is the scheduler's own word, never a normalised one."""
+    """`state` is the scheduler's own name, never a normalised one."""
 
     state: str
     state_reason: str | None = None
@@ -70,7 +70,7 @@ class JobStatus(Message, gc=False):
 class JobTime(Message, gc=False):
     """Seconds since the epoch for `start` and `end`, seconds for the others.
 
-    Crestline only, as seconds since the epoch: `submit`, and `expected_start`, an estimate for a job that waits.
+    Crestline only, in seconds since the epoch: `submit`, and `expected_start`, an estimate for a pending job.
     """
 
     elapsed: int | None = None
@@ -110,9 +110,9 @@ class JobInfo(Message, gc=False):
     working_directory: str = ""
     priority: int | None = None
     cpus: int | None = None
-    """Crestline only: allocated, or asked for while the job waits"""
+    """Crestline only: allocated CPUs, or requested ones while the job is pending."""
     raw_id: str | None = None
-    """Crestline only: the scheduler's own number of an array task, where it differs from the array's"""
+    """Crestline only: the scheduler's own number of an array task, if it differs from the array's."""
 
 
 class JobsAnswer(Message):
@@ -122,7 +122,7 @@ class JobsAnswer(Message):
 
 
 class JobMetadata(Message):
-    """Script and stream paths of a job."""
+    """Script of a job and paths of its streams."""
 
     job_id: str
     script: str | None = None

@@ -14,5 +14,5 @@ class ErrorBody(Message):
     error_type: Literal["error", "validation"] = "error"
     caused_by: list[str] | None = None
     data: dict[str, Any] | None = None
-    """for `validation`: `{"fields": [{"location", "name", "message"}]}`"""
+    """For `validation`: `{"fields": [{"location", "name", "message"}]}`."""
     user: str | None = None

@@ -1,4 +1,4 @@
-"""Background tasks: no caller waits for them, and they are kept until they end."""
+"""Background tasks, which no caller awaits. The module keeps them until they end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 def spawn_task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """Do it; what goes wrong is logged."""
+    """Run `work` as a task and log its errors."""
     task = asyncio.ensure_future(work)
     _running.add(task)
     task.add_done_callback(_ended)

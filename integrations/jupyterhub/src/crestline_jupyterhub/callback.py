@@ -1,7 +1,7 @@
-"""How a session tells its spawner that it listens, and where: `POST /hub/api/crestline/callback`.
+"""A session reports its address to its spawner: `POST /hub/api/crestline/callback`.
 
-Its secret is a nonce of its own, made for this start and kept in the spawner's state; each run of its job can say one
-host and one port, once, and nothing else.
+Its secret is a nonce, created for this start and stored in the spawner's state. Each run of the job can report one host
+and one port, once.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ MAX_RUNS = 1_000_000
 
 
 class Receiver(Protocol):
-    """What waits for a session's address."""
+    """Waits for a session's address."""
 
     async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
-        """Learn where the session listens, and lead the proxy there if that has changed.
+        """Store the session's address, and update the proxy if it has changed.
 
         Args:
-            address: IP address and port; None: the session is at the relay.
-            run: of its job, 1 for the first.
-            proxy: the hub's.
+            address: IP address and port; None: the session uses the relay.
+            run: run of its job, 1 for the first.
+            proxy: the hub's proxy.
 
         Returns:
             whether the session may listen there.
 
         Raises:
-            CrestlineError: this cannot be told now.
+            CrestlineError: this cannot be determined now.
         """
 
 
@@ -45,23 +45,23 @@ _receivers: WeakValueDictionary[str, Receiver] = WeakValueDictionary()
 
 
 def register(nonce: str, receiver: Receiver) -> None:
-    """Accept calls of the session that has this nonce, as long as its receiver lives."""
+    """Accept calls of the session with this nonce, as long as its receiver exists."""
     _receivers[nonce] = receiver
 
 
 def unregister(nonce: str) -> None:
-    """Refuse further calls of the session that has this nonce."""
+    """Refuse further calls of the session with this nonce."""
     _receivers.pop(nonce, None)
 
 
 class CallbackHandler(APIHandler):
-    """Takes `{"nonce": ..., "port": ..., "host": ..., "run": ...}` of a session that has come up."""
+    """Receives `{"nonce": ..., "port": ..., "host": ..., "run": ...}` from a session that has started."""
 
     def check_xsrf_cookie(self) -> None:
-        """No browser comes here, and the nonce is not a cookie."""
+        """Skip the check, because no browser sends this request and the nonce is not a cookie."""
 
     async def post(self) -> None:
-        """Pass the address on: 403 for an unknown nonce, 400 for another form, 409 for another address."""
+        """Pass the address on: 403 for an unknown nonce, 400 for a malformed body, 409 for another address."""
         if len(self.request.body) > MAX_BODY:
             raise web.HTTPError(413)
         try:
@@ -86,7 +86,7 @@ class CallbackHandler(APIHandler):
 
 
 def _address(host: Any, port: Any) -> tuple[str, int] | None:
-    """What a session may say: an IP address and a port, or that it comes by the relay."""
+    """Parse the address of a session: an IP address and a port, or the relay."""
     if port is None and not host:
         return None
     if type(port) is not int or not 0 < port < 65536 or not isinstance(host, str):

@@ -1,4 +1,4 @@
-"""The end of a session: its job is cancelled, however long that takes, and its secrets are removed."""
+"""Ends a session: cancels its job, with retries until that succeeds, and removes its secrets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ LONGEST_PAUSE = 60.0
 
 
 async def cancel(identities: Sequence[SystemFactory], job_id: str, attempt: str) -> None:
-    """Cancel the job, with the first of the identities that can; again and again until that is done.
+    """Cancel the job with the first of the identities that can, and retry until that succeeds.
 
     Args:
-        job_id: empty where the answer to the submission got lost: the job is found by its name.
-        attempt: is in the job's name.
+        identities: open the system as each identity.
+        job_id: empty if the answer to the submission was lost: the job is found by its name.
+        attempt: id of the start, which is part of the job's name.
     """
     pause = 1.0
     while True:
@@ -45,7 +46,7 @@ async def cancel(identities: Sequence[SystemFactory], job_id: str, attempt: str)
 
 
 async def remove_files(identities: Sequence[SystemFactory], folder: str, *, keep_log: bool) -> None:
-    """Remove a session's folder, or all but its log. The reaper does later what fails here."""
+    """Remove a session's folder, or all except its log. If this fails, the reaper does it later."""
     doomed = [f"{folder}/{name}" for name in (PROGRAM, CONFIG, RUNS)] if keep_log else [folder]
     for connect in identities:
         try:

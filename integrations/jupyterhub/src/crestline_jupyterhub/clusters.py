@@ -1,9 +1,9 @@
 """Dask and IPyParallel clusters that start with a session, on all nodes of its job.
 
-The shell lines here stand before the session. They start what listens (scheduler, controller) on the first node and
-what works (workers, engines) as tasks of the job, by `srun`; with MPI by `mpiexec` where `srun` has none. Other users
-of the nodes cannot use them: Dask speaks TLS with a certificate made for this session alone, IPyParallel encrypts by
-CurveZMQ and signs. All their files lie in the session's folder, which is closed to others.
+The shell lines run before the session. They start the scheduler or controller on the first node, and the workers or
+engines as tasks of the job by `srun` (with MPI by `mpiexec` if `srun` does not support it). Other users of the nodes
+cannot use the cluster: Dask uses TLS with a certificate for this session only, and IPyParallel encrypts by CurveZMQ and
+signs. All their files are in the session's folder, which is closed to other users.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Dask:
 
     workers_per_node: int = 1
     threads_per_worker: int = 0
-    """0: the node's CPUs, divided among its workers"""
+    """Threads of a worker; 0: the node's CPUs, divided among its workers."""
     interface: str = ""
-    """network interface of the nodes (`hsn0`); empty: that of the default route"""
+    """Network interface of the nodes (`hsn0`); empty: that of the default route."""
 
     def lines(self, wrapper: str) -> list[str]:
-        """The shell lines that start it."""
+        """Return the shell lines that start the cluster."""
         interface = f" --interface {shlex.quote(self.interface)}" if self.interface else ""
         workers = max(self.workers_per_node, 1)
         threads = str(self.threads_per_worker or f"$(( ($CPUS + {workers - 1}) / {workers} ))")
@@ -66,15 +66,15 @@ class IPyParallel:
     """
 
     engines: int = 0
-    """0: one for each task of the job, or each CPU where it has one task"""
+    """Number of engines; 0: one for each task of the job, or for each CPU if it has one task."""
     mpi: bool = False
-    """whether the engines are the ranks of one MPI program; mpi4py, where it is installed, is ready in them"""
+    """Whether the engines are the ranks of one MPI program. They can use mpi4py if it is installed."""
     launcher: str = ""
-    """what starts these ranks (`srun --mpi=pmix`, `mpiexec`), followed by `-n NUMBER`; empty: Slurm's srun, else
-    mpiexec"""
+    """Command that starts these ranks (`srun --mpi=pmix`, `mpiexec`), followed by `-n NUMBER`; empty: Slurm's srun,
+    otherwise mpiexec."""
 
     def lines(self, wrapper: str) -> list[str]:
-        """The shell lines that start it."""
+        """Return the shell lines that start the cluster."""
         engine = f'{wrapper}ipengine --file="$CLUSTERS/ipyparallel/security/ipcontroller-engine.json" --timeout=120'
         engine += " $MPI" if self.mpi else ""
         start = "as_ranks" if self.mpi else "as_tasks"
@@ -131,15 +131,15 @@ as_ranks() {
 
 
 def lines(clusters: Mapping[str, Mapping[str, Any]], folder: str, wrapper: list[str]) -> list[str]:
-    """The shell lines that start the clusters.
+    """Return the shell lines that start the clusters.
 
     Args:
-        clusters: the setting of this name: `dask`, `ipyparallel`, each with its fields.
-        folder: the session's own on the system.
-        wrapper: stands in front of each command.
+        clusters: the setting `clusters`: `dask`, `ipyparallel`, each with its fields.
+        folder: the session's folder on the system.
+        wrapper: prefix of each command.
 
     Raises:
-        InvalidRequestError: no such cluster, or no such field.
+        InvalidRequestError: unknown cluster or field.
     """
     if not clusters:
         return []
@@ -152,7 +152,7 @@ def lines(clusters: Mapping[str, Mapping[str, Any]], folder: str, wrapper: list[
 
 
 def closing_lines(clusters: Mapping[str, Any]) -> list[str]:
-    """The shell lines that end them with the session."""
+    """Return the shell lines that end the clusters with the session."""
     return ["kill $(jobs -p) 2>/dev/null || true"] if clusters else []
 
 

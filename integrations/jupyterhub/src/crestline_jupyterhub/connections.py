@@ -1,4 +1,4 @@
-"""The systems that this hub talks to: opened once and shared by all users."""
+"""The systems of this hub, opened once and shared by all users."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crestline.single_flight import SingleFlight
 
 
 class Connections:
-    """Open systems by target and identity; one for the process, as the hub is."""
+    """Open systems by target and identity; one instance for the process, as for the hub."""
 
     def __init__(self) -> None:
-        # A session calls back by itself once it is up; lists tell of its end, and of the queue meanwhile.
+        # A session calls back when it has started. Lists report its end, and its position in the queue before.
         self.policy = Policy(poll=PollPolicy(min_interval=5.0, unseen_timeout=None))
         self._systems: SingleFlight[Hashable, System] = SingleFlight()
 
@@ -30,13 +30,13 @@ class Connections:
 
         Raises:
             ConfigError: the site does not exist.
-            GatewayUnavailableError: no answer; the next call tries again.
+            GatewayUnavailableError: the gateway does not respond; the next call tries again.
         """
         identity = authorizer.identity if authorizer is not None else None
         return await self._get((target, host, identity), target, target, host, authorizer, self.policy)
 
     async def get_service(self, target: str, service_site: str, host: str = "") -> System:
-        """Return the same system as the hub's service account sees it: with all users' jobs. Raises as `get`."""
+        """Return the same system as the hub's service account, which sees all users' jobs. Raises as `get`."""
         poll = msgspec.structs.replace(self.policy.poll, all_users=True)
         policy = msgspec.structs.replace(self.policy, poll=poll)
         return await self._get((target, host, service_site), target, service_site, host, None, policy)
@@ -47,7 +47,7 @@ class Connections:
         return await self._systems.get(key, lambda: _open(target, site, host, authorizer, policy))
 
     async def close(self) -> None:
-        """Close all systems; a later call opens them anew."""
+        """Close all systems. A later call opens them again."""
         for system in await self._systems.drain():
             await system.close()
 
@@ -61,7 +61,7 @@ async def _open(target: str, site: str, host: str, authorizer: Authorizer | None
 
 
 connections = Connections()
-"""of this hub"""
+"""The connections of this hub."""
 
 SystemFactory = Callable[[], Awaitable[System]]
 """Opens the system with one identity."""
@@ -69,16 +69,16 @@ SystemFactory = Callable[[], Awaitable[System]]
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The system of one server, and the identities that may act on its job."""
+    """The system of one server, and the identities that can act on its job."""
 
     target: str
-    """as `SpawnerSettings.system`"""
+    """As `SpawnerSettings.system`."""
     host: str = ""
-    """another system of that site"""
+    """Another system of that site."""
     login: Authorizer | None = None
-    """the user's own identity; None: the one that `target` names"""
+    """The user's own identity; None: the one of `target`."""
     service_site: str = ""
-    """site of the service account; empty: there is none"""
+    """Site of the service account; empty: none."""
 
     async def as_user(self) -> System:
         """Open the system as the identity that submits. Raises as `Connections.get`."""
@@ -89,10 +89,10 @@ class Access:
         return await connections.get_service(self.target, self.service_site, self.host)
 
     async def as_observer(self) -> System:
-        """Open the system to watch the job; the service account, where there is one, sees all jobs in one list."""
+        """Open the system to watch the job. A service account sees all jobs in one list."""
         return await (self.as_service() if self.service_site else self.as_user())
 
     @property
     def identities(self) -> list[SystemFactory]:
-        """All identities, the submitting one first."""
+        """Return all identities, the submitting one first."""
         return [self.as_user, self.as_service] if self.service_site else [self.as_user]

@@ -1,4 +1,4 @@
-"""What a user reads when a session does not come up."""
+"""Messages for users if a session does not start."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ except ImportError:  # JupyterHub 5
 
 TAIL_LINES = 15
 MAX_LOG = 1 << 20
-"""bytes of a log that are read to show its end"""
+"""Maximum size in bytes of a log that is read to show its end."""
 LOG_TIMEOUT = 20.0
 COMMAND_NOT_FOUND = 127
 
 
 class SpawnFailedError(_SpawnException):
-    """A server does not start; on every page of the hub the user reads why and what to do.
+    """A server does not start. Every page of the hub shows the user why and what to do.
 
     Args:
         message: what happened, and what to do.
         reason: one word, for the hub's metrics.
-        status_code: of the hub's answer.
-        log: the end of the session's log; the pages show it as a block.
-        log_message: for the hub's log, in place of the message.
+        status_code: status of the hub's response.
+        log: the end of the session's log, which the pages show as a block.
+        log_message: text for the hub's log, in place of the message.
     """
 
     def __init__(self, message: str, *, reason: str, status_code: int, log: str = "", log_message: str = "") -> None:
@@ -61,7 +61,7 @@ class SpawnFailedError(_SpawnException):
 
 
 def refused(error: CrestlineError) -> SpawnFailedError:
-    """A gateway's error as the hub shows it."""
+    """Convert an error of the gateway for the hub."""
     reason, status = "gateway", 503
     if isinstance(error, AuthenticationError | PermissionDeniedError):
         reason, status = "auth", 403
@@ -73,11 +73,13 @@ def refused(error: CrestlineError) -> SpawnFailedError:
 
 
 async def ended(system: System, job: Job, folder: str, name: str) -> SpawnFailedError:
-    """A job that ended before its server was up: how, why, and the end of its log.
+    """Return the error for a job that ended before its server had started, with the end of its log.
 
     Args:
-        folder: the session's own on the system.
-        name: of the log in it.
+        system: the system.
+        job: the job.
+        folder: the session's folder on the system.
+        name: name of the log in it.
     """
     parts = ["The server did not start.", describe_end(job)]
     if reason := end_reason(job):
@@ -94,13 +96,14 @@ async def ended(system: System, job: Job, folder: str, name: str) -> SpawnFailed
 
 
 async def late(system: System, news: JobEvent | None, timeout: float, folder: str, name: str) -> SpawnFailedError:
-    """A start that takes longer than the hub waits: where its job is, and the end of its log if it runs.
+    """Return the error for a start that exceeds the hub's time limit: the state of its job, and the end of its log.
 
     Args:
-        news: what was heard of the job last.
+        system: the system.
+        news: the last event of the job.
         timeout: seconds for which the hub waits.
-        folder: the session's own on the system.
-        name: of the log in it.
+        folder: the session's folder on the system.
+        name: name of the log in it.
     """
     said = describe(news, news.job)["message"] if news is not None else "Nothing was heard of its job."
     if news is None or news.state.is_waiting:

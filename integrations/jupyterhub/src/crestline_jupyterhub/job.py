@@ -1,4 +1,4 @@
-"""The batch job of a session: pure builders, which take settings and ask nothing of the spawner or the hub."""
+"""The batch job of a session: pure builders, which take settings and do not use the spawner or the hub."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _NAME = re.compile(r"jupyter-([A-Za-z0-9_.]+)-([0-9a-f]{12})-")
 
 
 def job_name(hub: str, attempt: str, user: str, server: str) -> str:
-    """Name a session's job, and its folder.
+    """Return the name of a session's job, and of its folder.
 
-    Hub and attempt come first, so that they are never cut off: the reaper finds a hub's jobs by them.
+    Hub and attempt come first, so that they are never truncated: the reaper finds a hub's jobs by them.
 
     Args:
-        hub: the hub's name, as the setting `hub_name` has it.
-        attempt: names this start of the server.
+        hub: the hub's name, as in the setting `hub_name`.
+        attempt: id of this start of the server.
         user: the user's name at the hub.
         server: the server's name; empty for the default server.
     """
@@ -36,12 +36,12 @@ def job_name(hub: str, attempt: str, user: str, server: str) -> str:
 
 
 def hub_slug(hub_name: str) -> str:
-    """A hub's name as its jobs' names have it."""
+    """Return a hub's name as it appears in job names."""
     return _safe(hub_name)[:MAX_HUB]
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
-    """Hub and attempt of a session's job (or folder); None for a name that is none."""
+    """Return hub and attempt of a session's job (or folder); None for other names."""
     found = _NAME.match(name)
     return (found[1], found[2]) if found else None
 
@@ -71,18 +71,18 @@ def make_spec(
     """Build the job of a session.
 
     Args:
-        name: of the job, as `job_name` makes it.
-        folder: the session's own on the system, absolute.
-        workdir: where the session runs, absolute.
-        fields: the requested resources, as `template_fields` makes them.
+        name: name of the job, from `job_name`.
+        folder: the session's folder on the system, absolute.
+        workdir: working directory of the session, absolute.
+        fields: the requested resources, from `template_fields`.
         python: the command that runs the session's program.
-        software: the setting of this name.
-        clusters: the setting of this name.
-        batch_script: the site's template; empty: the script is made of `fields`.
-        environment: variables of the job; those that are None are left out.
+        software: the setting `software`.
+        clusters: the setting `clusters`.
+        batch_script: the site's template; empty: generate the script from `fields`.
+        environment: variables of the job, without those that are None.
 
     Raises:
-        InvalidRequestError: a setting or the template cannot be used; says which.
+        InvalidRequestError: a setting or the template is invalid; the message names it.
     """
     chosen = read_software(software or {})
     values = dict(fields)
@@ -120,13 +120,13 @@ def template_fields(
     Args:
         requested: the `req_*` settings, without this prefix and without `req_submitenv`.
         server: the server's name.
-        workdir: where the session runs; `homedir` where that is not set.
-        memory: bytes, where `requested` has no memory.
-        cpus: where `requested` has no `nprocs`.
-        options: the chosen options, which are fields by their names unless a setting has that name.
+        workdir: working directory of the session, also the default of `homedir`.
+        memory: bytes, if `requested` has no memory.
+        cpus: CPUs, if `requested` has no `nprocs`.
+        options: the chosen options, which are fields with their names unless a setting has that name.
 
     Raises:
-        InvalidRequestError: a value has several lines where it must have one.
+        InvalidRequestError: a value that must be one line has several.
     """
     settings = dict(requested)
     settings["spawner_name"] = server
@@ -143,7 +143,7 @@ def template_fields(
 
 
 def texts(variables: Mapping[str, Any]) -> dict[str, str]:
-    """Environment variables as texts, as sites may write them as numbers; a variable that is None is left out."""
+    """Convert environment variables to strings, because sites may write them as numbers. None is left out."""
     return {name: str(value) for name, value in variables.items() if value is not None}
 
 
@@ -181,7 +181,7 @@ _WORDS = {
 
 
 def _word(values: dict[str, str], field: str) -> str | None:
-    """The value of one scheduler option: nothing in it could begin another."""
+    """Return the value of one scheduler option, which cannot start another one."""
     text = values[field].strip()
     if re.search(r"[\s\"'`\\$;#]", text):
         raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""At which addresses a session may say that it listens, so that no job leads the hub's proxy to another machine."""
+"""Decides at which addresses a session can listen, so that no job leads the hub's proxy to another machine."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from crestline.model import UnsupportedError, hostlist
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""networks that are believed where the site names none"""
+"""Networks that are trusted by default."""
 METADATA = ("fd00:ec2::/32", "fd20:ce::/64")
-"""networks in them in which clouds show a machine its secrets; the others are link-local"""
+"""Networks in them in which clouds show a machine its secrets. The others are link-local."""
 RESOLVE_TIMEOUT = 10.0
 MAX_NODES = 64
-"""nodes of a job of which one may be where its session listens"""
+"""Maximum number of a job's nodes that are resolved."""
 SHOWN_NODES = 3
 
 
 async def is_trusted(
     host: str, networks: Collection[str], hub_url: str, job_nodes: Callable[[], Awaitable[str]]
 ) -> bool:
-    """Whether a session may say that it listens at this address.
+    """Whether a session may listen at this address.
 
     Args:
         host: IP address.
-        networks: those that the site names; empty: private networks and the nodes of the job are trusted.
+        networks: the site's networks; empty: trust private networks and the nodes of the job.
         hub_url: URL of the hub's API.
-        job_nodes: asks the scheduler for the hostlist of the session's job.
+        job_nodes: returns the hostlist of the session's job.
 
     Raises:
-        CrestlineError: the scheduler does not say where the job runs.
+        CrestlineError: the scheduler does not report where the job runs.
     """
     if "%" in host:  # the zone is an interface of the node, not of the hub
         return False
@@ -48,15 +48,16 @@ async def is_trusted(
 
 
 def is_configured(host: str, networks: Iterable[str]) -> bool:
-    """Whether an address is in one of the networks that the site names."""
+    """Whether an address is in one of the site's networks."""
     address = _plain(host)
     return any(address in ipaddress.ip_network(network) for network in networks)
 
 
 async def is_possible(host: str, hub_url: str) -> bool:
-    """Whether a node can have this address at all: it is neither the hub's own nor one of a special use.
+    """Whether a node can have this address: it is neither the hub's own nor reserved.
 
     Args:
+        host: IP address.
         hub_url: URL of the hub's API.
     """
     address = _plain(host)
@@ -72,7 +73,7 @@ def is_private(host: str) -> bool:
 
 
 async def resolve(names: Collection[str]) -> set[str]:
-    """The addresses that the names have here; a name that has none is left out."""
+    """Return the addresses of the names. Names without an address are left out."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):
@@ -86,19 +87,19 @@ async def resolve(names: Collection[str]) -> set[str]:
 
 
 def names_of(nodes: str, limit: int) -> list[str]:
-    """The first names of a hostlist."""
+    """Return the first names of a hostlist."""
     return [name for _, name in zip(range(limit), hostlist.expand(nodes), strict=False)]
 
 
 def _plain(host: str) -> Address:
-    """The address without a zone, and an IPv4 address that is written as one of IPv6 as itself."""
+    """Return the address without a zone, and an IPv4 address in IPv6 notation as IPv4."""
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
 def _is_here(address: Address) -> bool:
-    """Whether an interface of this machine has the address: only then can a socket be bound to it."""
+    """Whether an interface of this machine has the address, so that a socket can be bound to it."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -109,10 +110,10 @@ def _is_here(address: Address) -> bool:
 
 
 async def check_nodes(system: System) -> AsyncIterator[tuple[str, str, str]]:
-    """Tell `crestline doctor` at which addresses the spawner believes a session where `node_networks` is not set.
+    """Report to `crestline doctor` which addresses of sessions the spawner trusts if `node_networks` is not set.
 
     Yields:
-        the check's name, what holds, and what to do.
+        name of the check, result, and what to do.
     """
     nodes: Sequence[str] = []
     with contextlib.suppress(UnsupportedError):  # some APIs do not list nodes

@@ -1,4 +1,4 @@
-"""What an admin configures: every setting of the spawner, with the names of batchspawner and firecrestspawner."""
+"""All settings of the spawner, with the names of batchspawner and firecrestspawner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crestline_jupyterhub.tokens import login_for
 
 
 class _Text(Unicode):
-    """A text, which may be written as a number; None is empty."""
+    """A string, which can be written as a number; None is empty."""
 
     def validate(self, obj: HasTraits, value: object) -> str | None:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -24,9 +24,9 @@ class SpawnerSettings(HasTraits):
     """Settings as traitlets. Those named `req_*` describe the job."""
 
     user: User
-    """the hub's; the base class of all spawners sets it"""
+    """The hub's user. The base class of all spawners sets it."""
 
-    # where
+    # System
 
     system = Unicode(
         "",
@@ -63,7 +63,7 @@ class SpawnerSettings(HasTraits):
         Empty: `.crestline/jupyterhub` in the user's directory.""",
     )
 
-    # how the hub reaches the server
+    # Connection between hub and server
 
     connect_mode = Enum(
         ["direct", "relay"],
@@ -87,7 +87,7 @@ class SpawnerSettings(HasTraits):
         own addresses. Where hub and jobs share a machine: `["127.0.0.0/8"]`.""",
     )
 
-    # the job
+    # Job
 
     req_partition = _Text("", config=True, help="Partition (queue).")
     req_queue = _Text("", config=True, help="The same under its PBS name.")
@@ -149,7 +149,7 @@ class SpawnerSettings(HasTraits):
     )
     server_args = List(Unicode(), config=True, help="Further arguments of the single-user server.")
 
-    # patience
+    # Time limits
 
     cancel_patience = Float(
         30.0, config=True, help="Seconds that a stop waits for the gateway before it goes on alone."
@@ -166,6 +166,7 @@ class SpawnerSettings(HasTraits):
     )
 
     def access(self) -> Access:
-        """The system as it is chosen now, and who may act on it; later changes of the settings do not reach it."""
+        """Return the system as configured now, with the identities that can act on it. Later changes of settings
+        have no effect."""
         login = login_for(self.user) if self.use_user_token else None
         return Access(target=self.system, host=self.req_host, login=login, service_site=self.service_site)

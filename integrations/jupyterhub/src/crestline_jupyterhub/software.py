@@ -1,4 +1,4 @@
-"""The software that a session runs in: modules, a virtual environment, conda, a container, a uenv."""
+"""The software environment of a session: modules, a virtual environment, conda, a container, a uenv."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from crestline.model import InvalidRequestError
 
 
 class Software(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One choice; what is not empty is used, in this order.
+    """One environment. Fields that are not empty are applied in this order.
 
     Example: `{"modules": ["cray-python"], "venv": "/capstor/venvs/course", "variables": {"OMP_NUM_THREADS": 4}}`.
     """
 
     module_paths: tuple[str, ...] = ()
-    """for `module use`"""
+    """Paths for `module use`."""
     modules: tuple[str, ...] = ()
-    """for `module load`"""
+    """Modules for `module load`."""
     conda: str = ""
-    """name or path of an environment"""
+    """Name or path of a conda environment."""
     venv: str = ""
-    """folder of a virtual environment"""
+    """Directory of a virtual environment."""
     variables: dict[str, str] = {}
-    """environment variables"""
+    """Environment variables."""
     container: str = ""
-    """image; the session and its clusters run in it, so it has Python and JupyterHub's single-user server"""
+    """Image in which the session and its clusters run. It needs Python and JupyterHub's single-user server."""
     container_command: tuple[str, ...] = ("apptainer", "exec")
-    """what runs a command in the image, with its options"""
+    """Command that runs a command in the image, with its options."""
     uenv: str = ""
-    """as `--uenv` takes it"""
+    """Value of `--uenv`."""
     view: str = ""
-    """as `--view` takes it"""
+    """Value of `--view`."""
 
     def lines(self) -> list[str]:
-        """The shell lines that prepare it."""
+        """The shell lines that prepare the environment."""
         lines = [f"module use {shlex.quote(path)}" for path in self.module_paths]
         lines += [f"module load {shlex.quote(module)}" for module in self.modules]
         if self.conda:
@@ -51,18 +51,18 @@ class Software(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return lines
 
     def wrapper(self) -> list[str]:
-        """What stands in front of a command."""
+        """Prefix of a command."""
         return [*self.container_command, self.container] if self.container else []
 
 
 def software(value: Mapping[str, Any]) -> Software:
-    """Read the setting `software`.
+    """Parse the setting `software`.
 
     Args:
-        value: fields of `Software`; numbers among `variables` are taken as texts.
+        value: fields of `Software`; numbers among `variables` are converted to strings.
 
     Raises:
-        InvalidRequestError: an unknown field, or a value of another type; says which.
+        InvalidRequestError: an unknown field, or a value of the wrong type; the message names it.
     """
     given = dict(value)
     if isinstance(variables := given.get("variables"), Mapping):

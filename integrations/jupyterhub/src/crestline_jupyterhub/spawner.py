@@ -1,4 +1,4 @@
-"""The spawner: one server's life, from its options to its end."""
+"""The spawner: manages one server from its options to its end."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from crestline_jupyterhub.relay_sessions import SessionManager
 from crestline_jupyterhub.staging import LOG, open_relay_session, relay_key, session_config, stage
 
 LOOK_PATIENCE = 10.0
-"""seconds that a restarted hub waits for the first news of a job"""
+"""Seconds for which a restarted hub waits for the first event of a job."""
 DIAL_PATIENCE = 5.0
-"""seconds that it then tries the session's last address"""
+"""Seconds for which it then tries the session's last address."""
 LAST_WORDS = 25.0
-"""seconds before the hub gives a start up in which this spawner says why; at most a tenth of its time"""
+"""Seconds before the hub's timeout at which this spawner reports why a start is late; at most a tenth of the
+timeout."""
 MIN_TIME_LEFT = 60.0
-"""seconds that it waits for a start at least"""
+"""Minimum seconds for which it waits for a start."""
 NO_INTERNAL_SSL = (
     "FirecRESTSpawner does not support internal_ssl: the certificates are made before the node is known. Use "
     "connect_mode = 'relay' with TLS, or direct connections in a network of your own, without internal_ssl."
 )
 NOWHERE = "http://127.0.0.1:1"
-"""where nothing answers"""
+"""An address at which no server listens."""
 
 
 class FirecRESTSpawner(SpawnerOptions, Spawner):
@@ -53,49 +54,50 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         c.FirecRESTSpawner.req_partition = "interactive"
         c.FirecRESTSpawner.req_runtime = "08:00:00"
 
-    `poll` looks into the shared job monitor and never waits for the gateway; an error there never ends a server.
+    `poll` reads the shared job monitor and never waits for the gateway. An error of the gateway never ends a server.
     """
 
     attempt = ""
-    """names this start, and so its job; survives the hub"""
+    """Id of this start, which its job's name contains. It survives a restart of the hub."""
     job_id = ""
     nonce = ""
     folder = ""
-    """the session's own on the system"""
+    """The session's folder on the system."""
     relay_session = ""
     address = ""
-    """URL of the server's host and port, once it is known"""
+    """URL of the server's host and port, once it is known."""
     run = 0
-    """of the job, that said the address: a requeued job runs again"""
+    """Run of the job that reported the address: a requeued job runs again."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._called_back = asyncio.Event()
         self._looked = asyncio.Event()
-        """something is known about the job, or why nothing is"""
+        """Set when the job's state, or the reason why it is unknown, is available."""
         self._news: JobEvent | None = None
-        """what was heard of the job last"""
+        """The last event of the job."""
         self._starting = False
         self._configured: dict[str, Any] = {}
-        """settings, where an earlier hub's state has others"""
+        """Settings that an earlier hub's state overrides."""
         self._watching: asyncio.Task[Job] | None = None
         self._ended: Job | None = None
         self._resumed: asyncio.Future[None] | None = None
-        """a start that an earlier hub process began"""
+        """A start that an earlier hub process began."""
         self._held: asyncio.Future[None] | None = None
-        """stands for a start while the hub's check stops this server: the hub keeps this object for the user's stop"""
+        """Stands for a start while the hub's check stops this server, so that the hub keeps this object for the
+        user's stop."""
         super().__init__(*args, **kwargs)
 
-    # what survives the hub
+    # State that survives the hub
 
     def get_state(self) -> dict[str, Any]:
-        """The base's state and what names the job."""
+        """Return the base class's state with the job's ids."""
         state: dict[str, Any] = super().get_state()
         if self.attempt:
             state |= {name: getattr(self, name) for name in (*_KEPT, *_CHOSEN)}
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what an earlier hub process knew."""
+        """Restore the state of an earlier hub process."""
         super().load_state(state)
         for name, unset in _KEPT.items():
             setattr(self, name, state.get(name, unset))
@@ -130,13 +132,13 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             setattr(self, name, value)
 
     def _persist(self) -> None:
-        """Save the state now: the hub itself does so only when `start` has returned."""
+        """Save the state now, because the hub does so only when `start` has returned."""
         self.orm_spawner.state = self.get_state()
         session = sqlalchemy.inspect(self.orm_spawner).session
         if session is not None:
             session.commit()
 
-    # start
+    # Start
 
     async def start(self) -> str:
         """Submit the job and return the server's URL once it listens.
@@ -169,7 +171,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             self._starting = False
 
     async def _submit(self, system: System) -> Job:
-        """The job. What names it is saved before there can be one."""
+        """Submit the job. Its ids are saved before it can exist."""
         self.attempt, self.nonce = secrets.token_hex(6), secrets.token_urlsafe(24)
         try:
             spec = await self._prepare(system)
@@ -181,7 +183,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         try:
             return await system.submit(spec, key=f"jupyterhub/{self.attempt}")
         except GatewayUnavailableError:
-            raise  # there may be one: it is looked for and cancelled
+            raise  # the job may exist: it is searched for and cancelled
         except CrestlineError:
             self.attempt = ""
             raise
@@ -201,14 +203,14 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return job_name(self.hub_name, self.attempt, self.user.name, self.name)
 
     def job_spec(self, folder: str, workdir: str) -> JobSpec:
-        """Build the job that the settings and the chosen options describe, before `modify_job_hook`.
+        """Build the job from the settings and the chosen options, before `modify_job_hook`.
 
         Args:
-            folder: the session's own on the system, absolute.
-            workdir: where the session runs, absolute.
+            folder: the session's folder on the system, absolute.
+            workdir: working directory of the session, absolute.
 
         Raises:
-            InvalidRequestError: a setting or the template cannot be used; says which.
+            InvalidRequestError: a setting or the template is invalid; the message names it.
         """
         settings = [name for name in self.trait_names() if name.startswith("req_") and name != "req_submitenv"]
         fields = template_fields(
@@ -257,10 +259,10 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         )
 
     async def _listening(self, timeout: float | None = None) -> str:
-        """The URL once the session has called back.
+        """Return the URL once the session has called back.
 
         Args:
-            timeout: seconds until the hub gives up, which has no word for its user.
+            timeout: seconds until the hub gives up, which it does without a message for the user.
 
         Raises:
             SpawnFailedError: the job has ended, or the time is nearly over.
@@ -285,18 +287,18 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return await late(await self.access().as_user(), self._news, self.start_timeout, self.folder, LOG)
 
     async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
-        """Learn from the session where it listens, and lead hub and proxy there if its job has run again.
+        """Store the session's address, and update hub and proxy if its job has run again.
 
         Args:
-            address: IP address and port; None: the session is at the relay.
-            run: of its job, 1 for the first; a later one may say another address.
-            proxy: the hub's.
+            address: IP address and port; None: the session uses the relay.
+            run: run of its job, 1 for the first. A later one can have another address.
+            proxy: the hub's proxy.
 
         Returns:
-            whether it may listen there, and has not said another address before.
+            whether it may listen there, and has not reported another address before.
 
         Raises:
-            CrestlineError: the scheduler does not say where the job runs.
+            CrestlineError: the scheduler does not report where the job runs.
         """
         if self.connect_mode == "relay":
             if address is not None:
@@ -335,10 +337,11 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return trusted
 
     async def get_url(self) -> str:
-        """The server's URL, which the hub asks for when it finds the server after its own restart.
+        """Return the server's URL, which the hub requests when it finds the server after its own restart.
 
-        Where a start was under way, it goes on as one: with its page, its progress, its time limit and its Stop button.
-        An error here would end the hub, so a server that is lost gets a URL that nothing answers, and the hub ends it.
+        A start that was in progress continues as one: with its page, its progress, its time limit and its Stop button.
+        An error
+        here would end the hub. Therefore a lost server gets a URL at which no server listens, and the hub ends it.
         """
         if not self.attempt:
             return str(self.server.url)
@@ -362,24 +365,25 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return url_path_join(NOWHERE, self.server.base_url)
 
     async def _find_url(self) -> str:
-        """The URL once it is known.
+        """Return the URL once it is known.
 
         Raises:
             SpawnFailedError: the job has ended.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_PATIENCE):
-                await self._looked.wait()  # a job that has ended is not waited for
+                await self._looked.wait()  # do not wait for a job that has ended
         if self._ended is not None:
             raise await ended(await self.access().as_user(), self._ended, self.folder, LOG)
         gone = self.address and not await listens(self.address)
         if (self._news is not None and self._news.state.is_waiting) or (gone and not self._called_back.is_set()):
-            self.address = ""  # its job was requeued, and the session says where it is then
+            self.address = ""  # its job was requeued, and the session will report its new address
             self._called_back.clear()
         return url_path_join(await self._listening(), self.server.base_url)
 
     def _resume_start(self) -> asyncio.Future[None]:
-        """What the hub takes for a start under way, which it shows, and cancels when the user stops the server."""
+        """Return a future that the hub takes for a start in progress. It shows it, and cancels it when the user
+        stops the server."""
 
         def over(start: asyncio.Future[None]) -> None:
             self._spawn_pending = False
@@ -392,24 +396,24 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return self._resumed
 
     def start_polling(self) -> Any:
-        """Begin to poll; a start that was resumed is complete, once the hub has said so itself."""
+        """Start to poll. A resumed start is complete once the hub has reported that itself."""
         if self._resumed is not None:
             asyncio.get_running_loop().call_soon(_complete, self._resumed)
         return super().start_polling()
 
     def _time_left(self) -> float:
-        """Seconds of `start_timeout` that are left to a start which an earlier hub process began.
+        """Return the remaining seconds of `start_timeout` of a start that an earlier hub process began.
 
-        A job that has run before was requeued, and waits anew.
+        A job that has run before was requeued, and waits again.
         """
         started = self.orm_spawner.started if not self.run else None
         gone = clock.time() - started.replace(tzinfo=UTC).timestamp() if started else 0.0
         return max(self.start_timeout - gone, MIN_TIME_LEFT)
 
-    # the job
+    # Job
 
     def _watch(self) -> asyncio.Task[Job]:
-        """Hear of the job's end as soon as the monitor does."""
+        """Return a task that ends as soon as the monitor reports the job's end."""
         if self._watching is None:
             self._watching = asyncio.ensure_future(self._follow_job())
         return self._watching
@@ -440,7 +444,8 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return job
 
     async def _find_job(self, system: System) -> bool:
-        """A hub ended between saving the attempt and the job's id: the job is found by its name, or is not there."""
+        """Find the job by its name after a hub ended between saving the attempt and the job's id. Return whether it
+        exists."""
         attempt = self.attempt
         job = await system.find(lambda job: is_attempt(job.name, attempt))
         if job is None:
@@ -450,7 +455,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return True
 
     async def poll(self) -> int | None:
-        """None while the server lives, or may: nothing but the scheduler's own word ends it."""
+        """Return None while the server runs, or may run: only the scheduler's report of the job's end ends it."""
         if self._starting:
             return None
         if not self.attempt:
@@ -461,7 +466,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         return 0 if self._ended.state.is_success else self._ended.exit_code or 1
 
     async def stop(self, now: bool = False) -> None:
-        """Cancel the job. A gateway that does not answer is asked again in the background: the job does not stay."""
+        """Cancel the job. If the gateway does not respond, retry in the background, so that the job does not remain."""
         cancelling = spawn_task(self._ending())
         done, _ = await asyncio.wait([cancelling], timeout=self.cancel_patience)
         if not done:
@@ -470,7 +475,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             )
 
     def _ending(self) -> Coroutine[Any, Any, None]:
-        """The end of the session as it is named now, whatever the spawner's state is by then."""
+        """Return the clean-up of the current session, independent of later changes of the spawner's state."""
         identities, job_id, attempt, session = self.access().identities, self.job_id, self.attempt, self.relay_session
 
         async def end() -> None:
@@ -488,10 +493,10 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         except (CrestlineError, SpawnFailedError) as error:
             self.log.warning("The relay session of %s was not ended: %s", self._log_name, error)
 
-    # what the user sees meanwhile
+    # Progress
 
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The job's news, in words, and its log."""
+        """Yield the job's events, as text, and its log."""
         if not self.job_id:
             yield {"progress": 10, "message": "Submitting the job."}
         while not self.job_id:
@@ -504,7 +509,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield event
-        except CrestlineError as error:  # the start itself goes on, and says what becomes of it
+        except CrestlineError as error:  # the start itself continues, and reports its result
             yield {"progress": 30, "message": f"Job {self.job_id}: its state is not known at present. {error}"}
 
 
@@ -514,7 +519,7 @@ def _complete(start: asyncio.Future[None]) -> None:
 
 
 async def listens(url: str) -> bool:
-    """Whether something accepts TCP connections at the host and port of a URL."""
+    """Whether a server accepts TCP connections at the host and port of a URL."""
     place = urlsplit(url)
     try:
         async with asyncio.timeout(DIAL_PATIENCE):
@@ -526,6 +531,6 @@ async def listens(url: str) -> bool:
 
 
 _KEPT = {"attempt": "", "job_id": "", "nonce": "", "folder": "", "relay_session": "", "address": "", "run": 0}
-"""attributes that a start sets, as they are without one"""
+"""Attributes that a start sets, with their values before."""
 _CHOSEN = ("system", "service_site", "req_host", "connect_mode")
-"""settings that a profile may change for a server, and that hold until it ends"""
+"""Settings that a profile may change for a server, and that hold until it ends."""

@@ -1,4 +1,4 @@
-"""What a session finds on the system: a folder of its own, closed to others before a secret goes in."""
+"""The files of a session on the system: a folder of its own, closed to other users before a secret is written."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from crestline_jupyterhub.session.program import session_program
 
 PROGRAM, CONFIG, LOG, RUNS = "session.pyz", "session.json", "session.log", "session.runs"
 SESSION_LIFETIME = 90 * 86400.0
-"""seconds that a relay session is good for: the longest queue and the longest job"""
+"""Lifetime of a relay session in seconds: the longest queue and the longest job."""
 
 _OF_THE_HUB = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "CONDA_ROOT", "VIRTUAL_ENV", "HOME")
-"""variables of no use elsewhere"""
+"""Variables that have no meaning on another machine."""
 
 
 async def stage(system: System, folder: str, config: Mapping[str, Any]) -> None:
-    """Make a session's folder, with its program and its configuration.
+    """Create a session's folder, with its program and its configuration.
 
     Args:
+        system: the system.
         folder: absolute path on the system.
-        config: as `session_config` makes it.
+        config: from `session_config`.
 
     Raises:
         CrestlineError: the gateway refuses it.
@@ -52,16 +53,16 @@ def session_config(
     time_limit: str | int | None,
     warn_before_end: int,
 ) -> dict[str, Any]:
-    """Build what the session's program reads when its job starts.
+    """Build the configuration that the session's program reads when its job starts.
 
     Args:
-        command: the single-user server's, with its arguments; those that say where it listens are left out.
-        environment: the single-user server's; variables that describe the hub's own machine are left out.
+        command: command of the single-user server, whose arguments for the address are removed.
+        environment: variables of the single-user server, without those of the hub's own machine.
         base_path: path below which the hub's proxy leads to the server.
         nonce: the secret with which the session calls back.
-        shows_token: whether notebooks are shown the user's token for the gateway.
-        relay: how to reach the relay, as `open_relay_session` returns it; None: the session listens on its node.
-        time_limit: the job's, as `JobSpec` has it.
+        shows_token: whether notebooks can read the user's token for the gateway.
+        relay: connection to the relay, from `open_relay_session`; None: the session listens on its node.
+        time_limit: the job's time limit, as in `JobSpec`.
         warn_before_end: seconds before it at which the user is warned.
     """
     return {
@@ -82,9 +83,9 @@ _APPS = ("", "ServerApp.", "NotebookApp.", "SingleUserNotebookApp.", "JupyterHub
 
 
 def without_address(command: Sequence[str]) -> list[str]:
-    """A server's command without arguments that say where it listens: it listens on a socket of its own.
+    """Return a server's command without arguments for the address, because it listens on a socket of its own.
 
-    Both forms are known, `--ip=0.0.0.0` and `--ip 0.0.0.0`.
+    Both forms are recognised, `--ip=0.0.0.0` and `--ip 0.0.0.0`.
     """
     options = {f"--{app}{name}" for app in _APPS for name in _ADDRESS}
     kept: list[str] = []
@@ -99,10 +100,10 @@ def without_address(command: Sequence[str]) -> list[str]:
 
 
 def relay_key(file: str) -> HubKey:
-    """The key that this hub signs relay sessions with.
+    """Return the key with which this hub signs relay sessions.
 
     Raises:
-        SpawnFailedError: it cannot be read.
+        SpawnFailedError: the key cannot be read.
     """
     try:
         return HubKey(Path(file).read_bytes())
@@ -121,15 +122,15 @@ def open_relay_session(
     """Sign a session of the relay.
 
     Args:
-        key_file: with the hub's key.
+        key_file: file with the hub's key.
         user: the user's name at the hub.
         base_path: path below which the hub's proxy leads to the server.
         hub_api: URL of the hub's API.
-        url: of the relay, as jobs reach it.
+        url: URL of the relay for jobs.
         ca_file: on the compute nodes: PEM file of the relay's authority; empty: the nodes' own.
 
     Returns:
-        the session's id, and what the session's program needs to reach the relay.
+        the session's id, and the settings with which the session's program reaches the relay.
 
     Raises:
         SpawnFailedError: the key cannot be read.

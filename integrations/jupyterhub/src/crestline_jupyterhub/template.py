@@ -1,4 +1,4 @@
-"""A site's own batch script: a template, filled without giving it the hub."""
+"""A site's own batch script: a template that cannot access the hub."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from crestline.model import InvalidRequestError
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """The script.
+    """Return the script.
 
     Args:
-        template: Jinja2 where it has `{{` or `{%`, as batchspawner tells them apart; else `{field}`.
+        template: Jinja2 if it contains `{{` or `{%`, as in batchspawner; otherwise `{field}`.
+        values: the fields.
 
     Raises:
-        InvalidRequestError: a field that there is not, or an error in the template.
+        InvalidRequestError: an unknown field, or an error in the template.
     """
     try:
         if "{{" in template or "{%" in template:
@@ -34,7 +35,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 class _Fields(Formatter):
-    """`{field}` alone: no attributes, no indexes, no conversions."""
+    """Only `{field}`: no attributes, indexes or conversions."""
 
     def get_field(self, field_name: str, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, str]:
         if not field_name.isidentifier():

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["refresh_user"]
 
 _HUB_PATIENCE = 60.0
-"""seconds that the hub's event loop may take for its part"""
+"""Seconds for the hub's event loop to do its part."""
 
 
 class HubLogin(BearerAuthorizer):
-    """A user's login as credentials of a gateway; made on the hub's event loop, which it is bound to."""
+    """A user's login as credentials of a gateway, created on the hub's event loop, to which it is bound."""
 
     def __init__(self, user: User) -> None:
         self.user = user
@@ -46,7 +46,7 @@ class HubLogin(BearerAuthorizer):
         return super().refused(headers)
 
     def _renew(self) -> Token:
-        """In a thread of the source's: what the hub has is used while it is good, then replaced."""
+        """Renew the token in a thread of the source: use the hub's token while it is valid, then replace it."""
         state = self._in_hub(self.user.get_auth_state()) or {}
         token = stored_token(state)
         if token is not None and token.value != self._refused and token.is_fresh(time.time()):
@@ -59,7 +59,7 @@ class HubLogin(BearerAuthorizer):
 
     async def _save(self, used: str, token: Token, refresh_token: str) -> Token:
         state = await self.user.get_auth_state() or {}
-        if state.get("refresh_token") == used:  # else: a new login meanwhile, which stays
+        if state.get("refresh_token") == used:  # otherwise a new login meanwhile, which stays
             response = dict(state.get("token_response") or {})
             response |= {"access_token": token.value, "refresh_token": refresh_token}
             response |= {"issued_at": token.issued, "expires_at": token.expires}
@@ -68,7 +68,7 @@ class HubLogin(BearerAuthorizer):
         return token
 
     def _in_hub(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The hub's objects belong to its event loop."""
+        """Run work on the hub's event loop, which owns the hub's objects."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_HUB_PATIENCE)
 
 
@@ -76,7 +76,7 @@ _logins: dict[str, HubLogin] = {}
 
 
 def login_for(user: User) -> HubLogin:
-    """The one source of this user's tokens."""
+    """Return the one source of this user's tokens."""
     login = _logins.get(user.name)
     if login is None:
         login = _logins[user.name] = HubLogin(user)
@@ -85,10 +85,10 @@ def login_for(user: User) -> HubLogin:
 
 
 async def refresh_user(_authenticator: Any, user: User, _auth_state: Any) -> bool:
-    """For `OAuthenticator.refresh_user_hook`: keeps the login alive through the same source.
+    """Keep the login alive through the same source, for `OAuthenticator.refresh_user_hook`.
 
     Returns:
-        False: the user has to log in again; True also while the issuer does not answer.
+        False: the user has to log in again; True also while the issuer does not respond.
     """
     try:
         await login_for(user).auth_headers()
@@ -100,7 +100,7 @@ async def refresh_user(_authenticator: Any, user: User, _auth_state: Any) -> boo
 
 
 def stored_token(auth_state: Mapping[str, Any]) -> Token | None:
-    """The access token that the hub has; one whose life is not known counts as used up unless nothing can renew it."""
+    """Return the hub's access token. A token with an unknown lifetime counts as expired unless nothing can renew it."""
     value = auth_state.get("access_token")
     if not value:
         return None

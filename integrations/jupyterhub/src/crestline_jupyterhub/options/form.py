@@ -1,4 +1,4 @@
-"""The options as HTML: plain fields with labels, no script. The hub puts it into its own form and page."""
+"""The options as HTML: plain fields with labels, without scripts. The hub puts it into its own form and page."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _templates = Environment(
 
 
 def render(profiles: list[Profile], live: LiveChoices | None, before: Mapping[str, Any]) -> str:
-    """The form's content.
+    """Return the content of the form.
 
     Args:
-        live: None: the system does not answer; the form says so.
-        before: options of the last start, chosen again where they are still offered.
+        profiles: the profiles.
+        live: None: the system does not respond, which the form reports.
+        before: options of the last start, preselected if they still exist.
     """
     slugs = [profile.slug for profile in profiles]
     chosen = before.get("profile")

@@ -1,4 +1,4 @@
-"""What a system has at the moment, asked for once for all forms that are opened meanwhile."""
+"""The current choices of a system, fetched once for all forms that are opened meanwhile."""
 
 from __future__ import annotations
 
@@ -32,11 +32,13 @@ _kept: WeakKeyDictionary[System, dict[bool, _Kept]] = WeakKeyDictionary()
 
 
 async def look(system: System, max_age: float, patience: float, *, accounts: bool = False) -> LiveChoices | None:
-    """What the system has, at most `max_age` seconds ago; older, or None, where it does not answer.
+    """Return the system's choices of the last `max_age` seconds; older ones, or None, if it does not respond.
 
     Args:
+        system: the system.
+        max_age: maximum age in seconds.
         patience: seconds to wait for the gateway.
-        accounts: ask for the user's accounts, too.
+        accounts: whether to fetch the user's accounts, too.
     """
     kept = _kept.setdefault(system, {}).setdefault(accounts, _Kept())
     if kept.live is not None and time.monotonic() - kept.since < max_age:
@@ -86,13 +88,13 @@ async def _accounts(system: System) -> dict[str, str]:
         return {}
     try:
         allocations = await system.allocations()
-    except CrestlineError:  # the names suffice
+    except CrestlineError:  # the names are sufficient
         allocations = []
     return {name: account_title(name, allocations) for name in names}
 
 
 def account_title(name: str, allocations: Iterable[Allocation]) -> str:
-    """Return the name with what is left of each of its budgets."""
+    """Return the name with the remaining amount of each of its budgets."""
     told = [each for each in allocations if each.account == name and each.left is not None]
     left = ", ".join(f"{each.left:.0f} of {each.budget:.0f} {each.unit} left" for each in told)
     return f"{name} ({left})" if left else name

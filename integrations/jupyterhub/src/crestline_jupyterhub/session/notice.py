@@ -1,7 +1,8 @@
-"""Warns the user in JupyterLab that the job's time limit is near: an extension in one small file, made here.
+"""Warns the user in JupyterLab that the job's time limit is near, by an extension in one small generated file.
 
-JupyterLab loads what lies in `labextensions` of `JUPYTER_PATH`; this one needs nothing but the page's own modules.
-Programs find the same time, in seconds since the epoch, in `CRESTLINE_SESSION_END`. Needs Python 3.9 alone.
+JupyterLab loads the extensions in `labextensions` of `JUPYTER_PATH`. This one needs only the page's own modules.
+Programs
+find the end, in seconds since the epoch, in `CRESTLINE_SESSION_END`. Needs only Python 3.9.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 NAME = "crestline-session"
 VARIABLE = "CRESTLINE_SESSION_END"
 
-# A module of webpack's federation, written by hand: `init` takes the page's shared modules, `get` gives the plug-in.
+# A module of webpack's federation, written by hand: `init` receives the page's shared modules, `get` returns the
+# plug-in.
 _SCRIPT = """(() => {
   const end = %(end)d * 1000, ahead = %(ahead)d * 1000, longest = 2147483647;
   let shared;
@@ -49,7 +51,7 @@ _SCRIPT = """(() => {
 
 
 def session_end(time_limit: float | None, environment: Mapping[str, str] = os.environ) -> float | None:
-    """When the job ends at the latest, in seconds since the epoch: by the scheduler's word, else by its limit."""
+    """Return the end of the job in seconds since the epoch: the scheduler's, otherwise by its time limit."""
     said = environment.get("SLURM_JOB_END_TIME", "")
     if said.isdigit():
         return float(said)
@@ -57,7 +59,7 @@ def session_end(time_limit: float | None, environment: Mapping[str, str] = os.en
 
 
 def write(folder: Path, end: float, ahead: float) -> dict[str, str]:
-    """Make the extension below `folder`; returns what the server's environment needs for it."""
+    """Create the extension below `folder` and return the variables that the server's environment needs for it."""
     place = folder / "labextensions" / NAME
     (place / "static").mkdir(parents=True)
     package: dict[str, Any] = {

@@ -12,7 +12,7 @@ MODULES = ("main", "notice", "token")
 
 @functools.cache
 def session_program() -> bytes:
-    """A zip archive that `python3 FILE CONFIG` runs: `main` and the relay's agent."""
+    """Return a zip archive for `python3 FILE CONFIG`: `main` and the relay's agent."""
     package = resources.files("crestline_jupyterhub.session")
     modules = {
         f"crestline_jupyterhub/session/{name}.py": package.joinpath(f"{name}.py").read_text() for name in MODULES

@@ -1,7 +1,7 @@
 """Prints a fresh access token of the user's login, for programs in the session: `python3 session.pyz token`.
 
-The hub renews the login and shows it to a server whose role has the scope `admin:auth_state!user`. Needs Python 3.9
-alone.
+The hub renews the login and shows it to a server whose role has the scope `admin:auth_state!user`. Needs only Python
+3.9.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCOPE = "admin:auth_state!user"
 
 
 def command(program: str) -> str:
-    """The command line that prints a token; for `VARIABLE`."""
+    """Return the command line that prints a token, for `VARIABLE`."""
     return shlex.join([sys.executable, str(Path(program).resolve()), "token"])
 
 
@@ -35,11 +35,11 @@ def main() -> None:
 
 
 def fetch(environment: Mapping[str, str]) -> str:
-    """The access token that the hub has.
+    """Return the access token of the hub.
 
     Raises:
-        ValueError: the hub shows none; says why.
-        OSError, http.client.HTTPException: it does not answer.
+        ValueError: the hub shows no token; contains the reason.
+        OSError, http.client.HTTPException: the hub does not respond.
     """
     url, secret = (environment.get(f"JUPYTERHUB_API_{name}", "") for name in ("URL", "TOKEN"))
     if not url or not secret:
@@ -66,7 +66,7 @@ def _connection(scheme: str, place: str) -> http.client.HTTPConnection:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """Over the relay the hub's API is behind a unix socket."""
+    """A connection to the hub's API behind a unix socket, as with the relay."""
 
     def __init__(self, path: str) -> None:
         super().__init__("hub", timeout=TIMEOUT)
