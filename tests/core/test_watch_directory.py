@@ -35,14 +35,15 @@ async def test_an_outage_is_borne_for_a_while() -> None:
     with running() as plain:
         async with plain_backend(plain) as backend:
             path = str(plain.home)
-            async with contextlib.aclosing(watch_directory(backend, path, patience=60, max_interval=0.02)) as looks:
-                before = {entry.name for entry in await anext(looks)}
+            entries = watch_directory(backend, path, retry_timeout=60, max_interval=0.02)
+            async with contextlib.aclosing(entries) as lists:
+                before = {entry.name for entry in await anext(lists)}
                 plain.down(seconds=1)
                 (plain.home / "new").write_text("x")
                 found: set[str] = set()
                 while "new" not in found:
-                    found |= {entry.name for entry in await anext(looks)}
+                    found |= {entry.name for entry in await anext(lists)}
                 assert not before & found
             plain.down()
             with pytest.raises(GatewayUnavailableError):
-                await anext(watch_directory(backend, path, patience=0, max_interval=0.02))
+                await anext(watch_directory(backend, path, retry_timeout=0, max_interval=0.02))

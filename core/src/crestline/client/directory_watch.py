@@ -12,7 +12,7 @@ from crestline.model import File, FileMissingError, GatewayUnavailableError, Rat
 
 
 async def watch_directory(
-    backend: Backend, path: str, *, interval: float = 0.2, max_interval: float = 1.2, patience: float = 600.0
+    backend: Backend, path: str, *, interval: float = 0.2, max_interval: float = 1.2, retry_timeout: float = 600.0
 ) -> AsyncGenerator[list[File], None]:
     """The entries that are new since the last look, once per look and in the order of their names; without end.
 
@@ -20,7 +20,7 @@ async def watch_directory(
 
     Args:
         interval: seconds between two looks after something new; grows to `max_interval` while nothing comes.
-        patience: seconds to retry while the gateway does not answer.
+        retry_timeout: seconds to retry while the gateway does not answer.
 
     Raises:
         GatewayUnavailableError: no answer for longer than that.
@@ -34,7 +34,7 @@ async def watch_directory(
         except FileMissingError:
             entries = []
         except (GatewayUnavailableError, RateLimitedError) as error:
-            if clock.monotonic() - answered > patience:
+            if clock.monotonic() - answered > retry_timeout:
                 raise
             await anyio.sleep(error.retry_after or max_interval)
             continue

@@ -92,17 +92,17 @@ class SystemFiles(abc.ABC):
                 f"{pattern} has not appeared within {timeout:g} s.", hint="Look at the job that writes it."
             ) from None
 
-    def watch_directory(self, path: str, *, patience: float = 600.0) -> AsyncGenerator[list[File], None]:
+    def watch_directory(self, path: str, *, retry_timeout: float = 600.0) -> AsyncGenerator[list[File], None]:
         """Iterate without end over the new entries of a directory, once per listing (at most 1.2 s apart).
 
         Args:
             path: directory.
-            patience: seconds to retry while the gateway does not answer.
+            retry_timeout: seconds to retry while the gateway does not answer.
 
         Raises:
-            GatewayUnavailableError: the gateway has not answered for `patience` seconds.
+            GatewayUnavailableError: the gateway has not answered for `retry_timeout` seconds.
         """
-        return watch_directory(self.backend, path, patience=patience)
+        return watch_directory(self.backend, path, retry_timeout=retry_timeout)
 
     async def stat(self, path: str, *, follow: bool = True) -> dict[str, int]:
         """Fetch the numbers of stat(2), among them `mode` and `size` in bytes.
@@ -240,7 +240,7 @@ class SystemFiles(abc.ABC):
         from crestline.client import files
 
         return await files.upload_bundle(
-            self.connection.files, remote, members, patience=self._policy.retry.total_timeout, cleanup=cleanup
+            self.connection.files, remote, members, retry_timeout=self._policy.retry.total_timeout, cleanup=cleanup
         )
 
     async def download_bundle(
@@ -253,7 +253,7 @@ class SystemFiles(abc.ABC):
             self.connection.files,
             remote,
             selections,
-            patience=self._policy.retry.total_timeout,
+            retry_timeout=self._policy.retry.total_timeout,
             cleanup=cleanup,
             map_link=map_link or files.map_link,
         )

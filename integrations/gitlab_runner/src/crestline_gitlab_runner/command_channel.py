@@ -78,7 +78,7 @@ class CommandChannel:
         """Pass on the output of a command until it has ended."""
         read = 0
         known: dict[str, int] = {}
-        async for entries in self._system.watch_directory(f"{self._workspace}/out", patience=self._patience):
+        async for entries in self._system.watch_directory(f"{self._workspace}/out", retry_timeout=self._patience):
             known |= {entry.name: entry.size for entry in entries}
             while (piece := f"{name}.{read + 1:06d}") in known:
                 write(await self._get(piece, known[piece]))

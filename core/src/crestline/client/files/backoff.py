@@ -1,4 +1,4 @@
-"""How long a transfer that does not get on is tried."""
+"""Waits between the tries of a transfer that fails."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ _LONGEST_WAIT = 10.0
 
 
 class Backoff:
-    """A budget of failures in a row; `renew` it whenever something got through."""
+    """Limits consecutive failures, by number or by time; `renew` resets it after a success.
 
-    def __init__(self, tries: int = _TRIES, *, budget: float | None = None) -> None:
-        """Count tries, or with `budget` the seconds since the first of them failed."""
+    Args:
+        tries: number of tries.
+        timeout: seconds after the first failure, which replace the number of tries.
+    """
+
+    def __init__(self, tries: int = _TRIES, *, timeout: float | None = None) -> None:
         self._tries = tries
-        self._budget = budget
+        self._timeout = timeout
         self._failures = 0
         self._since = 0.0
 
     def renew(self) -> None:
-        """Reset the budget after a success."""
+        """Reset the limit after a success."""
         self._failures = 0
 
     def _is_over(self) -> bool:
-        if self._budget is None:
+        if self._timeout is None:
             return self._failures >= self._tries
-        return clock.monotonic() - self._since >= self._budget
+        return clock.monotonic() - self._since >= self._timeout
 
     async def wait(self, error: CrestlineError) -> None:
-        """Pause before the next try: 0.2 s, doubled with every failure, or what the server asks for.
+        """Wait before the next try: 0.2 s, doubled with every failure, or the time of `Retry-After`.
 
         Raises:
-            CrestlineError: `error` itself, if it was the last.
+            CrestlineError: `error` itself, if the limit is reached.
         """
         self._failures += 1
         if self._failures == 1:

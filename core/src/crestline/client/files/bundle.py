@@ -71,7 +71,12 @@ class BundleFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def upload_bundle(
-    strategy: FileStrategy, remote: str, members: Sequence[BundleFile], *, patience: float = 45.0, cleanup: bool = True
+    strategy: FileStrategy,
+    remote: str,
+    members: Sequence[BundleFile],
+    *,
+    retry_timeout: float = 45.0,
+    cleanup: bool = True,
 ) -> int:
     """Upload files below the existing directory `remote`, and return the number of bytes sent.
 
@@ -79,11 +84,11 @@ async def upload_bundle(
         strategy: the transfer methods of the system; `System.upload_bundle` supplies them.
         remote: absolute path of the directory.
         members: the files, links and directories.
-        patience: seconds to retry after temporary failures.
+        retry_timeout: seconds to retry after temporary failures.
         cleanup: False saves a request on plain FirecREST, but leaves its archive below `remote`.
 
     Raises:
-        CrestlineError: the upload failed for longer than `patience`.
+        CrestlineError: the upload failed for longer than `retry_timeout`.
     """
     remote = check_remote(remote)
     in_stream, alone = list(members), []
@@ -91,14 +96,14 @@ async def upload_bundle(
         alone = [(each.path, each.source) for each in members if each.source and each.source.stat().st_size > ALONE]
         paths = {path for path, _ in alone}
         in_stream = [each for each in members if each.path not in paths]
-    budget, damages = Backoff(budget=patience), Backoff()
+    outages, damages = Backoff(timeout=retry_timeout), Backoff()
     packed = await run_sync(_Packing, in_stream)
     while True:
         try:
             await strategy.unpack_there(remote, packed.pieces(), cleanup=cleanup)
             break
         except _PASSING as error:
-            await budget.wait(error)
+            await outages.wait(error)
         except TransferError as error:
             await damages.wait(error)
     for path, source in alone:
@@ -111,7 +116,7 @@ async def download_bundle(
     remote: str,
     selections: Sequence[BundleFilter],
     *,
-    patience: float = 45.0,
+    retry_timeout: float = 45.0,
     cleanup: bool = True,
     map_link: MapLink = map_link,
 ) -> dict[str, list[str]]:
@@ -122,7 +127,7 @@ async def download_bundle(
         strategy: the transfer methods of the system; `System.download_bundle` supplies them.
         remote: absolute path of the directory.
         selections: which files of which directories to fetch.
-        patience: seconds to retry after temporary failures.
+        retry_timeout: seconds to retry after temporary failures.
         cleanup: False saves a request on plain FirecREST, but leaves its archive below `remote`.
         map_link: called in a thread with the path of a link relative to its selection's directory, its target, and the
             absolute path of that directory. Returns the target of the local link, or None to omit it. The default
@@ -132,17 +137,17 @@ async def download_bundle(
         for each directory the paths of the fetched files.
 
     Raises:
-        CrestlineError: the download failed for longer than `patience`.
+        CrestlineError: the download failed for longer than `retry_timeout`.
     """
     remote = check_remote(remote)
-    budget, damages = Backoff(budget=patience), Backoff()
+    outages, damages = Backoff(timeout=retry_timeout), Backoff()
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:
             unpack_here = partial(_unpack_here, remote, selections, came, map_link)
             await strategy.fetch_selected(remote, selections, unpack_here, cleanup=cleanup)
         except _PASSING as error:
-            await budget.wait(error)
+            await outages.wait(error)
         except TransferError as error:
             await damages.wait(error)
         else:

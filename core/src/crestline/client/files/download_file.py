@@ -188,7 +188,7 @@ async def _fetch_pieces(
 
 
 async def _read_ranges(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:
-    patience = Backoff()
+    backoff = Backoff()
     while part.size < size:
         before = part.size
         try:
@@ -198,8 +198,8 @@ async def _read_ranges(strategy: FileStrategy, path: str, size: int, part: PartF
                 raise GatewayUnavailableError(f"{path} ends before its {size} bytes.")
         except (GatewayUnavailableError, RateLimitedError) as error:
             if part.size > before:
-                patience.renew()
-            await patience.wait(error)
+                backoff.renew()
+            await backoff.wait(error)
 
 
 async def _append(part: PartFile, chunks: AsyncIterator[bytes], meter: Meter) -> None:

@@ -230,7 +230,7 @@ def _tar_of(strategy: FileStrategy, tree: TreeDownload, names: list[str]) -> Asy
 
 async def _stream(strategy: FileStrategy, tree: TreeDownload, missing: set[str]) -> None:
     """Fetch files as one tar stream, what a cut keeps back as another; takes out of `missing` what is here."""
-    patience = Backoff()
+    backoff = Backoff()
     while missing:
         came: set[str] = set()
         try:
@@ -243,8 +243,8 @@ async def _stream(strategy: FileStrategy, tree: TreeDownload, missing: set[str])
                 raise TransferError(f"{len(missing)} files of {tree.remote} did not come.", hint="Try again.")
         except (GatewayUnavailableError, RateLimitedError, TransferError) as error:
             if came:
-                patience.renew()
-            await patience.wait(error)
+                backoff.renew()
+            await backoff.wait(error)
 
 
 async def _unpack(

@@ -62,7 +62,7 @@ async def put_parts(
 
 
 async def _put_part(client: httpx.AsyncClient, url: str, source: Path, start: int, end: int, meter: Meter) -> str:
-    patience = Backoff()
+    backoff = Backoff()
     while True:
         sent = 0
 
@@ -81,7 +81,7 @@ async def _put_part(client: httpx.AsyncClient, url: str, source: Path, start: in
             raise TransferError("The store confirmed a part without an ETag.", hint="Report it to the site.")
         except GatewayUnavailableError as error:
             meter.add(-sent, source.name)
-            await patience.wait(error)
+            await backoff.wait(error)
 
 
 async def _complete(client: httpx.AsyncClient, url: str, tags: dict[int, str]) -> None:
@@ -91,7 +91,7 @@ async def _complete(client: httpx.AsyncClient, url: str, tags: dict[int, str]) -
     )
     body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     headers = {"Content-Type": "application/xml", **ENCODING}
-    patience = Backoff()
+    backoff = Backoff()
     while True:
         try:
             async with _answer(
@@ -102,7 +102,7 @@ async def _complete(client: httpx.AsyncClient, url: str, tags: dict[int, str]) -
                     raise GatewayUnavailableError("The store could not put the parts together.")
                 return
         except GatewayUnavailableError as error:
-            await patience.wait(error)
+            await backoff.wait(error)
 
 
 async def get(url: str, part: PartFile, size: int, meter: Meter, verify: ssl.SSLContext | bool) -> None:
@@ -112,7 +112,7 @@ async def get(url: str, part: PartFile, size: int, meter: Meter, verify: ssl.SSL
         TransferError: the store refused the URL or has another number of bytes.
         GatewayUnavailableError: the store does not answer.
     """
-    patience = Backoff()
+    backoff = Backoff()
     async with _client(verify) as client:
         while part.size < size:
             before = part.size
@@ -122,8 +122,8 @@ async def get(url: str, part: PartFile, size: int, meter: Meter, verify: ssl.SSL
                     raise GatewayUnavailableError("The store sent fewer bytes than the file has.")
             except GatewayUnavailableError as error:
                 if part.size > before:
-                    patience.renew()
-                await patience.wait(error)
+                    backoff.renew()
+                await backoff.wait(error)
     if part.size > size:
         part.truncate()
         raise TransferError("The store has more bytes than the file.", hint="Download it again.")

@@ -86,7 +86,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
     identity = f"{backend.gateway_url}\n{backend.system_name}\n{path}\n{source.resolve()}\n{size}\n{modified}"
     upload_id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     total = IncrementalChecksum(Crc32())
-    patience = Backoff()
+    backoff = Backoff()
     done_before = meter.done
     offset: int | None = 0 if size <= PART else None
     part, largest = PART, _LARGEST_PART
@@ -108,7 +108,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
             )
             if last:
                 return
-            patience.renew()
+            backoff.renew()
             if clock.monotonic() - began < _SHORT:
                 part = min(2 * part, largest)
         except TooLargeError:  # a proxy's limit
@@ -122,7 +122,7 @@ async def send_parts(strategy: FileStrategy, source: Path, path: str, meter: Met
                 checksum = checksum or await sha256(source)
                 if await is_same(strategy, path, size, checksum):
                     return
-            await patience.wait(error)
+            await backoff.wait(error)
             part = largest = max(PART, part // 2)
             offset = None
 
@@ -138,7 +138,7 @@ async def _counted(
 async def _send_direct(strategy: FileStrategy, source: Path, path: str, size: int, checksum: str, meter: Meter) -> None:
     content = await anyio.Path(source).read_bytes()
     directory, name = posixpath.split(path)
-    patience = Backoff()
+    backoff = Backoff()
     for attempt in range(_WHOLE_TRIES):
         if attempt:
             log.warning("%s did not arrive whole, sending it again", path)
@@ -147,7 +147,7 @@ async def _send_direct(strategy: FileStrategy, source: Path, path: str, size: in
                 await strategy.backend.files.upload_small(directory, name, content)
                 break
             except _PASSING as error:
-                await patience.wait(error)
+                await backoff.wait(error)
         if await is_same(strategy, path, size, checksum):
             meter.add(size, source.name)
             return

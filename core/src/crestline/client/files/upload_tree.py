@@ -66,7 +66,7 @@ async def upload_tree(
 
 async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries: list[TreeEntry], meter: Meter) -> Sent:
     """Send what differs as one tar stream."""
-    patience = Backoff()
+    backoff = Backoff()
     sent: dict[str, TreeEntry] = {}
     left = len(entries)
     while True:
@@ -78,7 +78,7 @@ async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries:
         meter.total = meter.done + sum(entry.size for entry in todo)
         sent |= {entry.path: entry for entry in todo}
         if len(todo) < left:
-            patience.renew()
+            backoff.renew()
         left = len(todo)
         try:
             alone = [entry for entry in todo if entry.size > ALONE or _leads_out(entry)]
@@ -93,7 +93,7 @@ async def to_crestline(strategy: FileStrategy, root: Path, remote: str, entries:
                     refused.append(entry.path)
             return Sent(list(sent.values()), refused)
         except (GatewayUnavailableError, RateLimitedError) as error:
-            await patience.wait(error)
+            await backoff.wait(error)
 
 
 def _leads_out(entry: TreeEntry) -> bool:
