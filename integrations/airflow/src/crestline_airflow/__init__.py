@@ -12,7 +12,7 @@ from crestline import __version__
 
 
 def get_provider_info() -> dict[str, Any]:
-    """What Airflow asks every provider, while it starts: nothing of Airflow may be imported here."""
+    """Return the provider's metadata. Airflow calls this at start, so it must not import Airflow."""
     return {
         "package-name": "airflow-provider-crestline",
         "name": "Crestline",

@@ -20,7 +20,7 @@ __all__ = ["create_asset"]
 def create_asset(
     *, system: str, path: str, firecrest_conn_id: str | None = None, extra: dict[str, Any] | None = None
 ) -> Asset:
-    """Make the asset of a file or directory on a system.
+    """Create the asset of a file or directory on a system.
 
     Example::
 
@@ -30,17 +30,17 @@ def create_asset(
         system: the system's name.
         path: absolute path on the system.
         firecrest_conn_id: the Airflow connection; None: the default one.
-        extra: what the asset keeps beside its URI.
+        extra: metadata of the asset.
     """
     connection = f"{firecrest_conn_id}@" if firecrest_conn_id else ""
     return Asset(uri=f"firecrest://{connection}{system}/{path.lstrip('/')}", extra=extra)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """The one way to write an asset's URI: without `.`, `..` and doubled slashes.
+    """Normalise an asset's URI: without `.`, `..` and doubled slashes.
 
     Raises:
-        ValueError: it has no system, no path, or a port or query.
+        ValueError: the URI lacks a system or a path, or has a port or query.
     """
     if not uri.hostname or uri.path in ("", "/"):
         raise ValueError("A firecrest:// URI must be firecrest://[connection@]system/absolute/path")
@@ -50,7 +50,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:
-    """The dataset of an asset, named as those of `FirecRESTSubmitOperator`."""
+    """Return the dataset of an asset, named as those of `FirecRESTSubmitOperator`."""
     from openlineage.client.event_v2 import Dataset
 
     parts = urlsplit(asset.uri)

@@ -1,4 +1,4 @@
-"""What is somewhere else, or not at all, in Airflow before 3.3."""
+"""Differences between Airflow versions before 3.3 and later ones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ try:
     HAS_POLICIES = bool(retry_policy)
 except ImportError:
     HAS_POLICIES = False
-"""whether Airflow asks a task's retry policy"""
+"""Whether Airflow calls a task's retry policy."""
 
 HAS_ON_KILL = hasattr(BaseTrigger, "on_kill")
-"""whether Airflow tells a trigger that its task was ended"""
+"""Whether Airflow notifies a trigger when its task is ended."""
 
 __all__ = [
     "HAS_ON_KILL",
@@ -46,6 +46,6 @@ __all__ = [
 
 
 def handle_output(operator: Any, value: Any) -> Any:
-    """What a decorated task returns; if that is an asset, it is an outlet of the task from now on."""
+    """Handle the return value of a decorated task: an asset becomes an outlet of the task."""
     others = [name for name in inspect.signature(operator._handle_output).parameters if name != "return_value"]
     return operator._handle_output(return_value=value, **dict.fromkeys(others))

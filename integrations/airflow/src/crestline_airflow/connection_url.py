@@ -1,4 +1,4 @@
-"""The gateway's URL in an Airflow connection, which may have its parts in host, schema and port."""
+"""The gateway's URL in an Airflow connection, whose parts may be in host, schema and port."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _SCHEMES = ("http", "https")
 
 
 def gateway_url(connection: Connection) -> str:
-    """The URL, put together as Airflow's HTTP connections do it.
+    """Return the URL, built as Airflow's HTTP connections do it.
 
-    Host is the whole URL, or without its scheme if that is Schema. Port applies if the host names none. A connection
-    that is given as a URI (`firecrest://https://id:secret@gateway:8443/firecrest/v2`) has the path in Schema.
+    Host is the whole URL, or the URL without its scheme if that is in Schema. Port applies if the host has none. A
+    connection
+    given as a URI (`firecrest://https://id:secret@gateway:8443/firecrest/v2`) has the path in Schema.
 
     Raises:
         ConfigError: the parts contradict each other, or are not the URL of a gateway.
@@ -37,12 +38,12 @@ def gateway_url(connection: Connection) -> str:
             "Put the whole URL into Host, with its https://. As a URI: firecrest://https://gateway:8443/path.",
         )
     host, slash, path = rest.partition("/")
-    if host.count(":") > 1 and not set("[@") & set(host):  # Airflow takes the brackets off an IPv6 address
+    if host.count(":") > 1 and not set("[@") & set(host):  # Airflow removes the brackets of an IPv6 address
         rest = f"[{host}]{slash}{path}"
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         port = parts.port
-    except ValueError:  # its text may have a password in it
+    except ValueError:  # its text may contain a password
         raise _unusable(
             connection, "has an invalid gateway URL", "Correct its Host; credentials belong into Login and Password."
         ) from None

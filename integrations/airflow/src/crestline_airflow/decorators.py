@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["FirecRESTDecoratedOperator", "firecrest_task"]
 
 SIZE_LIMIT = 10 * 1024 * 1024
-"""bytes that arguments and value may have: they pass through the memory of a worker, and the value through XCom"""
+"""Maximum size in bytes of arguments and value, which pass through the memory of a worker, and the value through
+XCom."""
 
 _NOT_FOR_FUNCTIONS = ("script", "command", "script_path", "array", "wait", "start_from_trigger")
 
@@ -38,40 +39,43 @@ _PLAIN_CONTEXT = frozenset(
     "task_reschedule_count test_mode prev_data_interval_start_success prev_data_interval_end_success "
     "prev_start_date_success prev_end_date_success templates_dict".split()
 )
-"""what of a task's context is plain enough to travel"""
+"""Values of a task's context that are plain enough to be sent."""
 
 
 class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
-    """Runs a function as a job, with its arguments, and returns what it returns.
+    """Runs a function as a job with its arguments, and returns its value.
 
-    The function travels alone: it imports and defines in itself what it needs. On the system any Python from 3.6 on
-    will do that has these modules; the nodes need no network. What the function prints is in the task log, and an
-    exception comes back with its traceback.
+    Only the function's source is sent, so it must import and define everything that it needs. On the system it needs
+    Python
+    3.6 or newer with these modules. The nodes need no network. The task log shows the function's output, and the
+    traceback of
+    an exception.
 
     Example::
 
         @task.firecrest(python="apptainer exec torch.sif python", nodes=1, gpus=4)
         def train(epochs):
             import torch
-
             return torch.cuda.device_count() * epochs
 
-    A parameter that is called as a part of Airflow's context (`ds`, `logical_date`, `params`, `run_id`, ...) gets it.
+    A parameter named after a value of Airflow's context (`ds`, `logical_date`, `params`, `run_id`, ...) receives it.
 
     Args:
-        python: the command line of the interpreter on the system, for example `apptainer exec torch.sif python`.
-        prologue: lines of shell before it, for example `module load cray-python`.
-        serializer: of arguments and value; `json` where values of the system's Python must not be unpickled here.
-        size_limit: bytes that the arguments, and the value, may have.
-        working_dir: where the function runs, as in FirecRESTSubmitOperator; it is made if need be. The call lies in
-            `.crestline/functions/` below it, until it has returned.
-        kwargs: all other arguments of FirecRESTSubmitOperator but scripts and arrays; for many calls `expand` the task.
+        python: command line of the interpreter on the system, for example `apptainer exec torch.sif python`.
+        prologue: shell lines before it, for example `module load cray-python`.
+        serializer: format of arguments and value; `json` if values of the system's Python must not be unpickled here.
+        size_limit: maximum size in bytes of the arguments, and of the value.
+        working_dir: working directory of the function, as in FirecRESTSubmitOperator, created if necessary. The call is
+            in
+            `.crestline/functions/` below it until it has returned.
+        kwargs: all other arguments of FirecRESTSubmitOperator except scripts and arrays; for many calls, `expand` the
+            task.
 
     Raises:
-        RemoteFunctionError: the function has raised an exception.
-        InvalidRequestError: the function, its arguments or its value cannot travel, or the system's Python cannot load
+        RemoteFunctionError: the function raised an exception.
+        InvalidRequestError: the function, its arguments or its value cannot be sent, or the system's Python cannot load
             them.
-        JobFailedError: the job did not complete for another reason.
+        JobFailedError: the job failed for another reason.
     """
 
     custom_operator_name = "@task.firecrest"
@@ -106,7 +110,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         self.serializer = serializer
         self.size_limit = size_limit
         self._explanation: list[str] = []
-        source_of(python_callable)  # says already in the DAG's file what is wrong
+        source_of(python_callable)  # reports a problem already in the DAG's file
         super().__init__(python_callable=python_callable, **kwargs)
         far = [name for name in self._left_to_context() if name not in _PLAIN_CONTEXT]
         if far and not kwargs.get("_airflow_mapped_validation_only"):
@@ -121,12 +125,13 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
             return self._returned(context, lambda: FirecRESTSubmitOperator.execute(self, context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """After a deferral, whatever method that goes on with: what it returns is the job, not yet the value."""
+        """Resume after a deferral with any method. Its return value is the job, from which the function's value is
+        read."""
         resume = super().resume_execution
         return self._returned(context, lambda: resume(next_method, next_kwargs, context))
 
     def _send(self, system: BlockingSystem, context: Context) -> str:
-        """Put the call on the system; returns the script that runs it, the same in every try."""
+        """Write the call to the system and return the script that runs it, the same in every try."""
         args, kwargs = self._arguments(context)
         call = Call(
             function=self.python_callable,
@@ -153,7 +158,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         )
 
     def _returned(self, context: Context, run: Callable[[], dict[str, Any]]) -> Any:
-        """The value of the function whose job `run` waits for."""
+        """Return the value of the function whose job `run` waits for."""
         failed: JobFailedError | None = None
         self._explanation = []
         try:
@@ -185,18 +190,18 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         return handle_output(self, value)
 
     def _explain(self, lines: list[str]) -> None:
-        """Keep what the job says about its end: what the function says explains more."""
+        """Keep the explanation of the job's end, because the function's own error explains more."""
         self._explanation = lines
 
     def _forget(self, system: BlockingSystem, directory: str, context: Context) -> None:
-        """Remove the call; a later try could not resume its job."""
+        """Remove the call. A later try could not resume its job."""
         attempts = Attempts.on_worker(context)
         if (attempt := attempts.last()) is not None:
             attempts.ended(attempt, "completed")
         system.remove(directory, force=True)
 
     def _directory(self, system: BlockingSystem, context: Context) -> str:
-        """Where the call lies: the same in every try."""
+        """Return the directory of the call, the same in every try."""
         ti: Any = context["ti"]
         names = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index))
         digest = hashlib.sha256("\0".join(names).encode()).hexdigest()[:20]
@@ -209,14 +214,15 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         return [_plain(arg) for arg in self.op_args], {name: _plain(value) for name, value in kwargs.items()}
 
     def _left_to_context(self) -> list[str]:
-        """The parameters that are called as a part of the context, and have been given nothing else."""
+        """Return the parameters that are named after a value of the context and have no other value."""
         signature = inspect.signature(self.python_callable)
         given = signature.bind_partial(*self.op_args, **self.op_kwargs).arguments
         return [name for name in signature.parameters if name in KNOWN_CONTEXT_KEYS and name not in given]
 
 
 def _plain(value: Any) -> Any:
-    """A value without classes of Airflow: dates of Python, lists for lazy sequences, dictionaries for parameters."""
+    """Convert a value to one without classes of Airflow: dates of Python, lists for lazy sequences, dictionaries for
+    params."""
     if isinstance(value, datetime) and type(value) is not datetime:
         return datetime.fromtimestamp(value.timestamp(), UTC)
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
@@ -234,7 +240,7 @@ def _plain(value: Any) -> Any:
 def firecrest_task(
     python_callable: Callable[..., Any] | None = None, multiple_outputs: bool | None = None, **kwargs: Any
 ) -> TaskDecorator:
-    """What `@task.firecrest` is; its arguments are those of FirecRESTDecoratedOperator."""
+    """The decorator `@task.firecrest`. Its arguments are those of FirecRESTDecoratedOperator."""
     return task_decorator_factory(
         python_callable=python_callable,
         multiple_outputs=multiple_outputs,

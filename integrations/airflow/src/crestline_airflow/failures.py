@@ -1,4 +1,4 @@
-"""What a failed job means for its task: whether trying again makes sense, and what to tell."""
+"""Interprets a failed job for its task: whether a retry makes sense, and the text for the user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NON_RETRYABLE = (
     SystemNotFoundError,
     UnsupportedError,
 )
-"""errors that a second try cannot mend"""
+"""Errors that a retry cannot resolve."""
 
 SITE_FAILURES = frozenset({JobState.NODE_FAIL, JobState.BOOT_FAIL, JobState.PREEMPTED})
 """ends that the job did not cause"""
@@ -55,11 +55,11 @@ _HINTS = {
     JobState.BOOT_FAIL: "The job is not the cause: with retries= it is tried again.",
     JobState.PREEMPTED: "The job is not the cause: with retries= it is tried again.",
 }
-"""where an operator has arguments for it; else the hint is the core's"""
+"""Hints for operators with a matching argument. Otherwise the hint is the core's."""
 
 
 class short_failures:  # noqa: N801 - a context manager; one of contextlib would put the frames back
-    """Raise an error of Crestline without the frames behind it: its text says what happened and what to do."""
+    """Raise an error of Crestline without its traceback, because its text says what happened and what to do."""
 
     def __enter__(self) -> None:
         pass
@@ -70,16 +70,17 @@ class short_failures:  # noqa: N801 - a context manager; one of contextlib would
 
 
 def failure(job: Job) -> JobFailedError:
-    """The error of a task whose job did not complete: one sentence, since the log has the rest."""
+    """Return the error of a task whose job failed: one sentence, because the log has the details."""
     return JobFailedError(describe_end(job), job)
 
 
 def explanation(job: Job, path: str | None = None, last_lines: Sequence[str] = ()) -> list[str]:
-    """What a user has to know of a job that did not complete, as lines of the task log.
+    """Return the explanation of a failed job as lines for the task log.
 
     Args:
-        path: of the file with the job's last words.
-        last_lines: its end.
+        job: the job.
+        path: path of the file with the job's last output.
+        last_lines: the end of that file.
     """
     lines = [describe_end(job)]
     if reason := end_reason(job):
@@ -92,16 +93,16 @@ def explanation(job: Job, path: str | None = None, last_lines: Sequence[str] = (
 
 
 class RetryVerdict(enum.Enum):
-    """What the policy decides about a failed try."""
+    """The decision of the policy on a failed try."""
 
     RETRY = enum.auto()
     FAIL = enum.auto()
     DEFAULT = enum.auto()
-    """as Airflow decides by itself"""
+    """Airflow's own decision."""
 
 
 class _Policy:
-    """Without any of Airflow's classes, for the versions that have none."""
+    """The policy without Airflow's classes, for versions that lack them."""
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class _Policy:
         self.delay_after_node_failure = delay_after_node_failure
 
     def factors(self, last: Attempt | None) -> tuple[float, float]:
-        """How many times the task's memory and time the attempt after `last` asks for."""
+        """Return the factors by which the attempt after `last` multiplies the task's memory and time."""
         if last is None or last.ended is None:
             return 1.0, 1.0
         memory, time = last.memory_factor, last.time_factor
@@ -129,7 +130,7 @@ class _Policy:
         return memory, time
 
     def verdict(self, error: BaseException, task: Any) -> tuple[RetryVerdict, str]:
-        """Whether to retry after `error`, and why."""
+        """Return whether to retry after `error`, and why."""
         if isinstance(error, NON_RETRYABLE) and not isinstance(error, SubmitLimitError):
             return RetryVerdict.FAIL, "A retry cannot succeed."
         if not isinstance(error, JobFailedError):
@@ -154,11 +155,13 @@ if HAS_POLICIES:
     from airflow.sdk.definitions.retry_policy import RetryAction, RetryDecision, RetryPolicy
 
     class FirecRESTRetryPolicy(_Policy, RetryPolicy):
-        """Which failures are worth another of the task's `retries`; the default of FirecRESTSubmitOperator.
+        """Decides which failures are retried within the task's `retries`; the default of FirecRESTSubmitOperator.
 
-        A job that its site ended (a node failed or did not boot, preemption) is tried again soon. One that ran out of
-        memory or time is not, unless the next try may ask for more. A refused identity, request or configuration
-        fails the task at once. Everything else is retried as Airflow does it.
+        A job that its site ended (node failure, boot failure, preemption) is retried soon. A job that ran out of memory
+        or time
+        is retried only if the next attempt can request more. A refused identity, request or configuration fails the
+        task
+        immediately. Everything else is retried as Airflow does it.
 
         Example::
 
@@ -173,7 +176,7 @@ if HAS_POLICIES:
         Args:
             more_memory: factor by which each retry raises `memory` after the job ran out of it.
             more_time: factor by which each retry raises `time_limit` after the job ran out of it.
-            delay_after_node_failure: to the next try of a job that its site ended.
+            delay_after_node_failure: delay of the retry after the site ended the job.
         """
 
         def evaluate(
@@ -202,7 +205,8 @@ if HAS_POLICIES:
 else:
 
     class FirecRESTRetryPolicy(_Policy):  # type: ignore[no-redef]
-        """Before Airflow 3.3: what is not worth a retry fails the task at once, and no retry asks for more."""
+        """Before Airflow 3.3: a failure without a retry fails the task immediately, and no retry requests more
+        resources."""
 
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -210,7 +214,7 @@ else:
 
 
 def to_airflow_error(error: BaseException, policy: Any, task: Any) -> BaseException:
-    """The error to raise: before Airflow 3.3, which asks no policy, one that allows no retry where none makes sense."""
+    """Return the error to raise. Before Airflow 3.3, which has no policies, it prevents a retry that makes no sense."""
     if HAS_POLICIES or not isinstance(policy, _Policy) or policy.verdict(error, task)[0] is not RetryVerdict.FAIL:
         return error
     return AirflowFailException(str(error))

@@ -13,7 +13,7 @@ schemes = ["firecrest"]
 
 
 def get_fs(conn_id: str | None, storage_options: dict[str, Any] | None = None) -> FirecRESTFileSystem:
-    """What Airflow calls for the scheme."""
+    """Return the file system for the scheme, for Airflow."""
     return ConnectionFileSystem(conn_id=conn_id or FirecRESTHook.default_conn_name, **(storage_options or {}))
 
 

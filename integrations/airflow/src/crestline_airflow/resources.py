@@ -1,4 +1,4 @@
-"""What a task asks of the scheduler, and how that becomes a job."""
+"""The resources of a task, and its job."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ RESOURCES = (
     "directives",
     "environment",
 )
-"""fields of a JobSpec that are arguments of the operator under the same name"""
+"""Fields of a JobSpec that are arguments of the operator with the same name."""
 
 JOB_FIELDS = ("script", "command", "script_path", "working_dir", "job_name", *RESOURCES)
-"""arguments that say what to run, where and with what"""
+"""Arguments for the script, the working directory and the environment."""
 
 _TEXTS = ("account", "partition", "reservation", "constraint", "qos", "memory", "array", "dependency")
-"""those that are one text, in which a list has commas"""
+"""Arguments that are one string, in which a list is separated by commas."""
 
 _COUNTS = ("time_limit", "nodes", "tasks", "tasks_per_node", "cpus_per_task", "gpus")
 
 
 def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str | None = None) -> JobSpec:
-    """The job of a task.
+    """Return the job of a task.
 
     Args:
         task: has `script`, `command`, `script_path`, `job_name` and all of `RESOURCES` as attributes.
-        workdir: absolute, or empty.
-        attempt: may ask for more than the task says.
-        after: a dependency beside the task's own.
+        workdir: absolute path, or empty.
+        attempt: may request more than the task.
+        after: a dependency in addition to the task's own.
 
     Raises:
-        InvalidRequestError: a value cannot be what it is meant for, or there is not exactly one script.
+        InvalidRequestError: a value is invalid, or the task does not have exactly one script.
     """
     values = {name: getattr(task, name) for name in RESOURCES}
     values |= {name: (joined(values[name]) or "").strip() for name in _TEXTS}
@@ -72,7 +72,7 @@ def job_spec(task: Any, workdir: str, attempt: Attempt | None = None, after: str
     if isinstance(values.get("environment"), Mapping):
         values["environment"] = variables(values["environment"])
     try:
-        return msgspec.convert(values, JobSpec, strict=False)  # what comes out of a template is text
+        return msgspec.convert(values, JobSpec, strict=False)  # templates produce strings
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"The task asks for what no job can have: {error}.", hint="Correct that.") from None
 
@@ -90,13 +90,13 @@ def _script(task: Any) -> str | None:
 
 
 def after_jobs(jobs: Iterable[tuple[str, Any]]) -> str | None:
-    """The dependency on the jobs of other tasks.
+    """Return the dependency on the jobs of other tasks.
 
     Args:
-        jobs: task ids, and what these tasks have returned. A job that has completed is not a condition any more.
+        jobs: task ids, and the return values of these tasks. A completed job is not a condition.
 
     Raises:
-        InvalidRequestError: a task has left no job.
+        InvalidRequestError: a task has no job.
     """
     ids = []
     for task_id, left in jobs:
@@ -111,9 +111,9 @@ def after_jobs(jobs: Iterable[tuple[str, Any]]) -> str | None:
 
 
 def more_memory(memory: str, factor: float) -> str:
-    """Memory as Slurm writes it, multiplied.
+    """Multiply memory in Slurm's format.
 
     Raises:
-        InvalidRequestError: it is not written so.
+        InvalidRequestError: invalid format.
     """
     return f"{math.ceil(parse_memory(memory.strip()) * factor)}M"

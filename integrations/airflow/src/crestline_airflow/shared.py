@@ -1,4 +1,4 @@
-"""What all triggers of one connection in a triggerer have together: the system, its monitor, a budget of requests."""
+"""State that all triggers of a connection in a triggerer share: the system, its monitor, and a budget of requests."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ _POLICY = Policy(poll=PollPolicy(min_interval=2.0, max_duty_cycle=0.1, unseen_ti
 _READS_AT_ONCE = 20
 _READS_PER_SECOND = 0.4
 _FOLLOWED = 100
-"""running jobs whose output is followed at the same time; that of others comes when they have ended"""
+"""Maximum number of running jobs whose output is followed at the same time. Output of others is read when they have
+ended."""
 _REOPEN_DELAY = 5.0
-"""seconds; some errors of a token endpoint come without any delay"""
+"""Seconds; some errors of a token endpoint arrive without any delay."""
 _TRUSTED_FOR = 600.0
-"""seconds; a connection that was edited meanwhile is read again for those who come later"""
+"""Seconds after which the connection is read again for later triggers, because it may have been edited."""
 
 
 class RequestBudget:
-    """Turns for the requests that the output of running jobs takes: some at once, then less than one in two seconds.
+    """Limits the requests for the output of running jobs: a burst at first, then less than one every two seconds.
 
-    With lists every other second a triggerer makes at most one request a second, however many jobs it waits for.
+    With a list request every other second, a triggerer sends at most one request per second for any number of jobs.
     """
 
     def __init__(self) -> None:
@@ -44,18 +45,18 @@ class RequestBudget:
         self._line = asyncio.Lock()
 
     def acquire_slot(self) -> bool:
-        """Whether one more job may be followed; give the place back with `release_slot`."""
+        """Return whether one more job can be followed. If so, call `release_slot` afterwards."""
         if self._places == 0:
             return False
         self._places -= 1
         return True
 
     def release_slot(self) -> None:
-        """Give back the place of one followed job."""
+        """Release the slot of a followed job."""
         self._places += 1
 
     async def wait(self) -> None:
-        """Wait until a request may be made; first come, first served."""
+        """Wait until a request can be sent, first come, first served."""
         async with self._line:
             if (missing := 1 - self._fill()) > 0:
                 await asyncio.sleep(missing / _READS_PER_SECOND)
@@ -70,13 +71,13 @@ class RequestBudget:
 
 @dataclass
 class Shared:
-    """An open system and those who use it."""
+    """An open system and its users."""
 
     hook: FirecRESTHook
     system: System | None = None
     budget: RequestBudget = field(default_factory=RequestBudget)
     finishing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    """for those who read the rest of a job's output without waiting for their turn"""
+    """For tasks that read the rest of a job's output without waiting for their turn."""
     opened_at: float = 0.0
     users: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -87,7 +88,7 @@ _shared = weakref.WeakKeyDictionary()
 
 
 async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
-    """The open system; give it back with `release`. A gateway that does not answer is waited for without an end.
+    """Return the open system, which `release` releases. Waits without limit for an unavailable gateway.
 
     Raises:
         CrestlineError: the connection cannot be used.
@@ -112,28 +113,28 @@ async def acquire(firecrest_conn_id: str, system: str | None) -> Shared:
 
 
 async def _open(shared: Shared, firecrest_conn_id: str, system: str | None) -> None:
-    shared.hook = FirecRESTHook(firecrest_conn_id)  # the connection may be what has been mended since the last time
+    shared.hook = FirecRESTHook(firecrest_conn_id)  # the connection may have been corrected since the last attempt
     await shared.hook.aget_conn(system)  # reads the connection
     shared.system = await connect(shared.hook.site(), system=system, policy=_POLICY).open()
     shared.opened_at = clock.monotonic()
 
 
 async def outlast(firecrest_conn_id: str, action: Callable[[], Awaitable[_Result]]) -> _Result:
-    """Do something that may be repeated, until the gateway and its token issuer answer.
+    """Retry an idempotent action until the gateway and its token issuer respond.
 
     Raises:
-        CrestlineError: what no waiting changes.
+        CrestlineError: an error that waiting does not resolve.
     """
     while True:
         try:
             return await action()
-        except (GatewayUnavailableError, RateLimitedError) as error:  # it was tried for most of a minute
+        except (GatewayUnavailableError, RateLimitedError) as error:  # the client has tried for most of a minute
             _LOG.warning("Connection %s: %s", firecrest_conn_id, error)
             await asyncio.sleep(max(_REOPEN_DELAY, error.retry_after or 0.0))
 
 
 async def release(shared: Shared) -> None:
-    """The last one who gives it back closes it."""
+    """Release the system. The last user closes it."""
     shared.users -= 1
     if shared.users:
         return

@@ -1,4 +1,4 @@
-"""What a job leaves for the tasks that follow, as an XCom."""
+"""The XCom of a job for later tasks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from crestline.model import Job
 
 
 def outcome(job: Job, system: str, elements: list[Job] | None = None) -> dict[str, Any]:
-    """What became of a job: plain values that any XCom backend takes.
+    """Return the result of a job as plain values, for any XCom backend.
 
     Args:
-        elements: those of an array.
+        job: the job.
+        system: the system's name.
+        elements: tasks of an array.
     """
     left = {
         "job_id": job.job_id,

@@ -1,6 +1,6 @@
-"""Python functions that run as jobs: packed into one file here, run on the system by `runner`, their outcome read here.
+"""Python functions as jobs: packed into one file here, run on the system by `runner`, and their result read here.
 
-Nothing but a Python interpreter is needed there, and no network on the nodes: the call and its outcome are files.
+The system needs only a Python interpreter, and its nodes no network: the call and its result are files.
 """
 
 from crestline_airflow.functions.outcomes import RemoteFunctionError, value_of

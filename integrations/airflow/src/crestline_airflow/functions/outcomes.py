@@ -1,4 +1,4 @@
-"""What a function that ran as a job has left: its value, or an error that says what to do."""
+"""Reads the result of a function that ran as a job: its value, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class RemoteFunctionError(JobFailedError):
         self.traceback = traceback
 
     def shortened(self) -> RemoteFunctionError:
-        """The same with one line as its message."""
+        """Return the same error with a message of one line."""
         line = self.message.partition("\n")[0]
         return RemoteFunctionError(line, self.job, type_name=self.type_name, traceback=self.traceback)
 
 
 class _Status(msgspec.Struct):
-    """The first line of an outcome."""
+    """The first line of a result file."""
 
     status: str
     python: str
@@ -46,16 +46,18 @@ class _Status(msgspec.Struct):
 
 
 def value_of(content: bytes, name: str, serializer: Serializer, limit: int, job: Job | None = None) -> Any:
-    """The value that the function has returned.
+    """Return the function's value.
 
     Args:
-        content: of the outcome's file.
-        name: the function's.
-        job: that has failed.
+        content: content of the result file.
+        name: name of the function.
+        serializer: format of the value.
+        limit: maximum size in bytes.
+        job: the job, if it failed.
 
     Raises:
         RemoteFunctionError: the function raised an exception.
-        InvalidRequestError: the system's Python, or this one, cannot load what the other has.
+        InvalidRequestError: the system's Python, or this one, cannot load the other's data.
     """
     line, _, value = content.partition(b"\n")
     status = msgspec.json.decode(line, type=_Status)

@@ -20,27 +20,27 @@ from crestline.model import InvalidRequestError
 Serializer = Literal["pickle", "json"]
 
 _PROTOCOL = 4
-"""of pickle: what every Python from 3.4 on reads"""
+"""Protocol of pickle that Python 3.4 and newer can read."""
 
 _OF_AIRFLOW = frozenset({"task", "firecrest", "setup", "teardown", "skip_if", "run_if"})
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A function and what it is called with."""
+    """A function and its arguments."""
 
     function: Callable[..., Any]
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = {}
     serializer: Serializer = "pickle"
     limit: int
-    """bytes of the serialized arguments, and of the serialized value"""
+    """Maximum size in bytes of the serialized arguments, and of the serialized value."""
 
 
 def pack(call: Call) -> bytes:
-    """The file; its first argument names where the outcome goes.
+    """Return the file. Its first argument is the path of the result file.
 
     Raises:
-        InvalidRequestError: the function cannot travel, or its arguments cannot be serialized or are too large.
+        InvalidRequestError: the function cannot be sent, or its arguments cannot be serialized or are too large.
     """
     arguments = _serialized(call)
     if len(arguments) > call.limit:

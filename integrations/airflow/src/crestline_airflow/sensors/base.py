@@ -1,4 +1,4 @@
-"""What both sensors have: a system of a connection, and waiting in the triggerer."""
+"""The common part of both sensors: a system of a connection, and waiting in the triggerer."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 
 class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
-    """A sensor on one system. While the gateway or its token issuer is down, it waits.
+    """A sensor on one system. It keeps waiting while the gateway or its token issuer is unavailable.
 
     Args:
-        system: the system's name; None: the one that the connection names.
+        system: the system's name; None: the connection's.
         firecrest_conn_id: the Airflow connection.
         deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`. With
-            `silent_fail`, which asks again after an error, the sensor waits on a worker.
+            `silent_fail`,
+            which repeats a check after an error, the sensor waits on a worker.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
 
     @abc.abstractmethod
     def look(self) -> PokeReturnValue:
-        """Ask the gateway once whether there is still something to wait for."""
+        """Check once whether the condition holds."""
 
     @abc.abstractmethod
     def trigger(self) -> BaseTrigger:
-        """What waits in the triggerer."""
+        """Return the trigger that waits in the triggerer."""
 
     def execute(self, context: Context) -> Any:
         on_worker = super().execute
@@ -85,7 +86,7 @@ class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
         self.defer(trigger=self.trigger(), method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
 
     def payload(self, event: Any) -> Any:
-        """The event of a trigger.
+        """Return the event of a trigger.
 
         Raises:
             CrestlineError: the trigger has failed with it.
@@ -95,9 +96,9 @@ class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
         return event
 
     def _run(self, wait: Callable[[], Any]) -> Any:
-        """Fail in the same way on a worker and after a deferral: with `never_fail` an error skips the task.
+        """Fail in the same way on a worker and after a deferral: with `never_fail`, an error skips the task.
 
-        `soft_fail` is for what the sensor waits for: of errors, it is the end of a job that failed.
+        `soft_fail` concerns the sensor's condition: of all errors, it covers the end of a failed job.
         """
         try:
             return wait()

@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 
 class FirecRESTFileSensor(FirecRESTBaseSensor):
-    """Waits until a file or directory is there.
+    """Waits until a file or directory exists.
 
-    It may still be written then; what this package uploads to a Crestline gateway appears whole. The XCom is the list
-    of the paths that match.
+    Another program may still be writing it then. Files that this package uploads to a Crestline gateway appear when
+    they are
+    complete. The XCom is the list of matching paths.
 
     Example::
 
         FirecRESTFileSensor(task_id="arrived", path="/scratch/shared/observations/*.h5", deferrable=True)
 
     Args:
-        path: a path on the system, or a pattern (`*`, `?`, `[...]`); a relative one is below the user's default
+        path: a path on the system, or a pattern (`*`, `?`, `[...]`). A relative path is below the user's default
             directory.
     """
 
@@ -40,7 +41,7 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         return FirecRESTFileSensorTrigger(self.firecrest_conn_id, system, path, self.poke_interval)
 
     def execute_complete(self, context: Context, event: Any) -> list[str]:
-        """Go on where `execute` deferred: the files are there."""
+        """Resume after the deferral: the files exist."""
         return list(self.payload(event))
 
     def look(self) -> PokeReturnValue:

@@ -1,4 +1,4 @@
-"""A task that waits for a job which it has not submitted."""
+"""A task that waits for a job that it has not submitted."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class FirecRESTJobSensor(FirecRESTBaseSensor):
-    """Waits until a job has ended, and fails unless it has completed. Killing the sensor leaves the job alone.
+    """Waits until a job has ended, and fails unless it has completed. Killing the sensor does not cancel the job.
 
-    The XCom says what became of the job: `job_id`, `system`, `state`, `exit_code` and `working_dir`.
+    The XCom has the job's `job_id`, `system`, `state`, `exit_code` and `working_dir`.
 
     Example::
 
@@ -33,8 +33,8 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         job_id: the job's id on the system; a template.
 
     Raises:
-        JobFailedError: the job did not complete.
-        JobNotFoundError: the scheduler does not know it.
+        JobFailedError: the job failed.
+        JobNotFoundError: unknown job.
     """
 
     operator_extra_links = (FirecRESTJobLink(),)
@@ -51,7 +51,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         return FirecRESTJobSensorTrigger(self.firecrest_conn_id, system, required(self.job_id, "job_id").strip())
 
     def execute_complete(self, context: Context, event: Any) -> Any:
-        """Go on where `execute` deferred: the job has ended."""
+        """Resume after the deferral: the job has ended."""
         self._job_id = required(self.job_id, "job_id").strip()
         event = self.payload(event)
         self._gateway_has_pages = event.pop("has_pages")
@@ -64,7 +64,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         self._job_id = required(self.job_id, "job_id").strip()
         with self.hook.get_conn(self.system) as system:
             self._gateway_has_pages = has_pages(system)
-            with closing(system.watch(self._job_id)) as events:  # knows that fresh jobs may be invisible
+            with closing(system.watch(self._job_id)) as events:  # takes into account that new jobs may be invisible
                 news = next(events)
             self.log.info("Job %s on %s is %s", news.job.job_id, system.name, news.state)
             if not news.state.is_terminal:
@@ -73,7 +73,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
 
     def _checked(self, system: BlockingSystem, job: Job) -> dict[str, Any]:
         if not job.state.is_success:
-            with suppress(CrestlineError):  # then it is not known where its output is
+            with suppress(CrestlineError):  # then the path of its output is unknown
                 job = system.metadata(job)
             path = job.stderr or job.stdout
             for line in explanation(job, path, last_lines(system, path, self.log)):

@@ -1,4 +1,4 @@
-"""Sensors without a worker. Unlike an operator's trigger these own nothing: a kill cancels no job."""
+"""Sensors without a worker. Unlike an operator's trigger they own no job, so a kill cancels none."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from crestline_airflow.triggers import FirecRESTTrigger, packed
 
 
 class FirecRESTSensorTrigger(FirecRESTTrigger):
-    """Fires once, with what `wait_on` returns, or with a dictionary that has an `error`.
+    """Fires once, with the return value of `wait_on`, or with a dictionary that has an `error`.
 
-    All triggers of one connection share an open system, and so its job monitor. While the gateway or its token issuer
-    is down, the trigger waits.
+    All triggers of one connection share an open system with its job monitor. While the gateway or its token issuer is
+    unavailable, the trigger waits.
     """
 
     def __init__(self, firecrest_conn_id: str, system: str | None) -> None:
@@ -29,7 +29,7 @@ class FirecRESTSensorTrigger(FirecRESTTrigger):
 
     @abc.abstractmethod
     async def wait_on(self, system: System) -> Any:
-        """The payload of the event, once there is one."""
+        """Wait and return the payload of the event."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         payload: Any
@@ -46,10 +46,10 @@ class FirecRESTSensorTrigger(FirecRESTTrigger):
 
 
 class FirecRESTFileSensorTrigger(FirecRESTSensorTrigger):
-    """Fires when something matches the path; the event is the list of what does.
+    """Fires when files match the path. The event is the list of matches.
 
     Args:
-        poke_interval: seconds between two looks.
+        poke_interval: seconds between two checks.
     """
 
     def __init__(self, firecrest_conn_id: str, system: str | None, path: str, poke_interval: float) -> None:
@@ -63,7 +63,7 @@ class FirecRESTFileSensorTrigger(FirecRESTSensorTrigger):
 
 
 class FirecRESTJobSensorTrigger(FirecRESTSensorTrigger):
-    """Fires when a job has ended; the event is what the sensor returns, so that a worker need not ask again."""
+    """Fires when a job has ended. The event is the sensor's return value, so that a worker need not query it again."""
 
     def __init__(self, firecrest_conn_id: str, system: str | None, job_id: str) -> None:
         super().__init__(firecrest_conn_id, system)
@@ -74,7 +74,7 @@ class FirecRESTJobSensorTrigger(FirecRESTSensorTrigger):
 
 
 def found(job: Job, system: str) -> dict[str, Any]:
-    """What became of a job that no task here has submitted, as an XCom."""
+    """Return the XCom of a job that no task here has submitted."""
     return {
         "job_id": job.job_id,
         "system": system,
