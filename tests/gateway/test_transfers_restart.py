@@ -18,6 +18,7 @@ from crestline.gateway.state_directory import StateDirectory
 from crestline.gateway.store import Store
 from crestline.gateway.systems import SystemRuntime, build_systems
 from crestline.gateway.transfers import service
+from crestline.gateway.transfers.signed_urls import SignedRequest
 from harness.gateway import GatewayProcess
 from harness.waiting import until_blocking
 
@@ -130,6 +131,11 @@ async def test_a_stopped_gateway_ends_its_operations(tmp_path: Path) -> None:
     assert not [name for name in os.listdir(files) if name.startswith(".crestline-") or name == "copy"]
 
 
+def signed(transfer_id: str, url: httpx.URL) -> SignedRequest:
+    """What the gateway reads from a request to a signed URL."""
+    return SignedRequest(transfer_id, url.params["expires"], url.params["signature"])
+
+
 async def allow(caller: Principal) -> None:
     """As where nothing about the user has changed."""
     assert caller.username == CALLER.username
@@ -144,9 +150,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         begun = await runtime.transfers.upload(CALLER, str(target), 3)
         job_id = begun.transfer_job.job_id
         url = httpx.URL((begun.transfer_directives.parts_upload_urls or [""])[0])
-        await runtime.transfers.urls.put_part(
-            job_id, 1, url.params["expires"], url.params["signature"], 3, one(b"abc"), allow
-        )
+        await runtime.transfers.urls.put_part(signed(job_id, url), 1, 3, one(b"abc"), allow)
         records = runtime.transfers._records
         assert await records.transition(job_id, ("RUNNING",), "COMPLETING")
         if renamed:
@@ -156,9 +160,7 @@ async def test_a_kill_around_the_rename(tmp_path: Path, renamed: bool) -> None:
         assert state == ("COMPLETED" if renamed else "RUNNING")
         etag = '"900150983cd24fb0d6963f7d28e17f72"'
         url = httpx.URL(begun.transfer_directives.complete_upload_url or "")
-        await runtime.transfers.urls.complete(
-            job_id, url.params["expires"], url.params["signature"], lambda: whole(completion([etag]).encode()), allow
-        )
+        await runtime.transfers.urls.complete(signed(job_id, url), lambda: whole(completion([etag]).encode()), allow)
         assert target.read_bytes() == b"abc"
 
 
@@ -171,9 +173,7 @@ async def test_incomplete_uploads_are_dropped(tmp_path: Path, monkeypatch: pytes
         begun = await runtime.transfers.upload(CALLER, f"{files}/stale", 1)
         url = httpx.URL((begun.transfer_directives.parts_upload_urls or [""])[0])
         with pytest.raises(service.CrestlineError, match="expired") as caught:
-            await runtime.transfers.urls.put_part(
-                begun.transfer_job.job_id, 1, url.params["expires"], url.params["signature"], 1, one(b"x"), allow
-            )
+            await runtime.transfers.urls.put_part(signed(begun.transfer_job.job_id, url), 1, 1, one(b"x"), allow)
         assert caught.value.status == 403
         assert len([name for name in os.listdir(files) if name.startswith(".crestline-")]) == 2
         await runtime.transfers.sweep()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from litestar import MediaType, Request, Response, Router, get, head, post, put
+from litestar.di import NamedDependency, Provide
 from litestar.params import PathParameter, QueryParameter
 
 from crestline.gateway.deadline import OWN_LIMITS
@@ -20,7 +21,7 @@ from crestline.gateway.routes.ranges import (
 )
 from crestline.gateway.systems import SystemRuntime
 from crestline.gateway.transfers import parts
-from crestline.gateway.transfers.signed_urls import Allow
+from crestline.gateway.transfers.signed_urls import Allow, SignedRequest
 from crestline.model import (
     AuthenticationError,
     ConflictError,
@@ -41,32 +42,29 @@ _CODES: list[tuple[type[CrestlineError], str]] = [
 ]
 _MAX_COMPLETION = 4 * 1024 * 1024
 
-TransferId = Annotated[str, PathParameter(pattern="^t[0-9a-f]{16}$")]
 PartNumber = Annotated[int, PathParameter()]
-Expires = Annotated[str, QueryParameter(name="expires", max_length=128)]
-Signature = Annotated[str, QueryParameter(name="signature", max_length=128)]
+Signed = NamedDependency[SignedRequest]
+"""a handler's `signed`"""
+
+
+def provide_signed(
+    transfer_id: Annotated[str, PathParameter(pattern="^t[0-9a-f]{16}$")],
+    expires: Annotated[str, QueryParameter(name="expires", max_length=128)] = "",
+    signature: Annotated[str, QueryParameter(name="signature", max_length=128)] = "",
+) -> SignedRequest:
+    """The dependency `signed`. The signature is not verified yet."""
+    return SignedRequest(transfer_id, expires, signature)
 
 
 @put("/parts/{number:int}", status_code=200, request_max_body_size=None, operation_class=bodies.BYTES)
 async def put_part(
-    request: GatewayRequest,
-    system: SystemDependency,
-    transfer_id: TransferId,
-    number: PartNumber,
-    expires: Expires = "",
-    signature: Signature = "",
+    request: GatewayRequest, system: SystemDependency, signed: Signed, number: PartNumber
 ) -> Response[None]:
     """Store a part of an upload."""
     length = request.headers.get("content-length", "")
-    etag = await system.transfers.urls.put_part(
-        transfer_id,
-        number,
-        expires,
-        signature,
-        int(length) if length.isdigit() else None,
-        request.stream(),
-        _allow(request, system, "files:write"),
-    )
+    size = int(length) if length.isdigit() else None
+    allow = _allow(request, system, "files:write")
+    etag = await system.transfers.urls.put_part(signed, number, size, request.stream(), allow)
     return Response(None, headers={"ETag": f'"{etag}"'})
 
 
@@ -77,16 +75,10 @@ async def put_part(
     request_max_body_size=_MAX_COMPLETION,
     operation_class=bodies.XML,
 )
-async def post_complete(
-    request: GatewayRequest,
-    system: SystemDependency,
-    transfer_id: TransferId,
-    expires: Expires = "",
-    signature: Signature = "",
-) -> str:
+async def post_complete(request: GatewayRequest, system: SystemDependency, signed: Signed) -> str:
     """Complete an upload."""
     allow = _allow(request, system, "files:write")
-    etag = await system.transfers.urls.complete(transfer_id, expires, signature, request.body, allow)
+    etag = await system.transfers.urls.complete(signed, request.body, allow)
     return parts.completion_answer(request.url.path, f'"{etag}"')
 
 
@@ -94,32 +86,22 @@ async def post_complete(
 async def get_content(
     request: GatewayRequest,
     system: SystemDependency,
-    transfer_id: TransferId,
-    expires: Expires = "",
-    signature: Signature = "",
+    signed: Signed,
     wanted: RangeHeader = None,
     if_range: IfRangeHeader = None,
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[Any]:
     """Return the bytes of an offered file, or a range of them."""
     allow = _allow(request, system, "files:read")
-    file = await system.transfers.urls.open_download(transfer_id, expires, signature, allow)
+    file = await system.transfers.urls.open_download(signed, allow)
     return await file_answer(file, wanted=wanted, if_range=if_range, if_none_match=if_none_match)
 
 
 @head("/content")
-async def head_content(
-    request: GatewayRequest,
-    system: SystemDependency,
-    transfer_id: TransferId,
-    expires: Expires = "",
-    signature: Signature = "",
-) -> Response[None]:
+async def head_content(request: GatewayRequest, system: SystemDependency, signed: Signed) -> Response[None]:
     """Return size and ETag of an offered file."""
     allow = _allow(request, system, "files:read")
-    return await file_answer(
-        await system.transfers.urls.open_download(transfer_id, expires, signature, allow), body=False
-    )
+    return await file_answer(await system.transfers.urls.open_download(signed, allow), body=False)
 
 
 def _allow(request: GatewayRequest, system: SystemRuntime, scope: Scope) -> Allow:
@@ -143,6 +125,7 @@ def handle_refusal(request: Request[Any, Any, Any], error: CrestlineError) -> Re
 router = Router(
     "/transfers/{system_name:str}/{transfer_id:str}",
     route_handlers=[put_part, post_complete, get_content, head_content],
+    dependencies={"signed": Provide(provide_signed, sync_to_thread=False)},
     exception_handlers={CrestlineError: handle_refusal},
     opt={"public": True, OWN_LIMITS: True},
     tags=["transfers"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from crestline.gateway.hosts import Files, OpenFile
@@ -20,6 +21,16 @@ from crestline.model import ConflictError, CrestlineError, InvalidRequestError, 
 
 Allow = Callable[[Principal], Awaitable[None]]
 """Raises a `CrestlineError` if the user who started a transfer may no longer continue it."""
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """The parts of a signed URL that its signature covers, and the signature."""
+
+    transfer_id: str
+    expires: str
+    """seconds since the epoch, as digits"""
+    signature: str
 
 
 class SignedUrls:
@@ -46,7 +57,7 @@ class SignedUrls:
     def parts(self, transfer: Transfer) -> list[str]:
         """Return the URLs for the parts of an upload (PUT)."""
         numbers = range(1, parts.count(transfer.size, transfer.part_size) + 1)
-        return [self._url("PUT", self._part_path(transfer.transfer_id, number), transfer) for number in numbers]
+        return [self._url("PUT", self._path(transfer.transfer_id, f"parts/{number}"), transfer) for number in numbers]
 
     def completion(self, transfer: Transfer) -> str:
         """Return the URL that completes an upload (POST)."""
@@ -56,18 +67,11 @@ class SignedUrls:
         return self._url("GET", self._path(transfer.transfer_id, "content"), transfer)
 
     async def put_part(
-        self,
-        transfer_id: str,
-        number: int,
-        expires: str,
-        signature: str,
-        length: int | None,
-        body: AsyncIterator[bytes],
-        allow: Allow,
+        self, signed: SignedRequest, number: int, length: int | None, body: AsyncIterator[bytes], allow: Allow
     ) -> str:
         """Store a part and return its ETag (MD5 in hexadecimal)."""
-        self._signer.check("PUT", self._part_path(transfer_id, number), expires, signature)
-        transfer = await self._get(transfer_id, "upload", allow)
+        transfer_id = signed.transfer_id
+        transfer = await self._get("PUT", f"parts/{number}", signed, "upload", allow)
         if transfer.state != "RUNNING":
             raise NotFoundError(f"The upload is {transfer.state}.")
         offset, expected = parts.extent(transfer.size, transfer.part_size, number)
@@ -77,15 +81,13 @@ class SignedUrls:
         await self._records.add_part(transfer_id, number, etag)
         return etag
 
-    async def complete(
-        self, transfer_id: str, expires: str, signature: str, body: Callable[[], Awaitable[bytes]], allow: Allow
-    ) -> str:
+    async def complete(self, signed: SignedRequest, body: Callable[[], Awaitable[bytes]], allow: Allow) -> str:
         """Complete an upload and return the file's ETag in S3's form. No data is copied or read for it.
 
         `body` is read after the signature was verified.
         """
-        self._signer.check("POST", self._path(transfer_id, "complete"), expires, signature)
-        transfer = await self._get(transfer_id, "upload", allow)
+        transfer_id = signed.transfer_id
+        transfer = await self._get("POST", "complete", signed, "upload", allow)
         stored = await self._records.parts(transfer_id)
         self._check_parts(transfer, await asyncio.to_thread(parts.read_completion, await body()), stored)
         digests = b"".join(bytes.fromhex(etag) for _, etag in sorted(stored.items()))
@@ -102,9 +104,8 @@ class SignedUrls:
         await self._endings.end(transfer, "COMPLETED", sources=("COMPLETING",))
         return etag
 
-    async def open_download(self, transfer_id: str, expires: str, signature: str, allow: Allow) -> OpenFile:
-        self._signer.check("GET", self._path(transfer_id, "content"), expires, signature)
-        transfer = await self._get(transfer_id, "download", allow)
+    async def open_download(self, signed: SignedRequest, allow: Allow) -> OpenFile:
+        transfer = await self._get("GET", "content", signed, "download", allow)
         return await self._files(transfer.username).open(transfer.path)
 
     def _check_parts(self, transfer: Transfer, named: dict[int, str], stored: dict[int, str]) -> None:
@@ -116,8 +117,10 @@ class SignedUrls:
         if unknown := sorted(named.keys() - stored.keys()):
             raise parts.InvalidPartError(f"The upload has no part {unknown[0]}.")
 
-    async def _get(self, transfer_id: str, kind: str, allow: Allow) -> Transfer:
-        transfer = await self._records.get(transfer_id)
+    async def _get(self, method: str, what: str, signed: SignedRequest, kind: str, allow: Allow) -> Transfer:
+        """Return the transfer, if the signature is valid and the user may still continue it."""
+        self._signer.check(method, self._path(signed.transfer_id, what), signed.expires, signed.signature)
+        transfer = await self._records.get(signed.transfer_id)
         if transfer is None or transfer.kind != kind:
             raise NotFoundError("The transfer has ended or expired.", hint="Start it again.")
         if (caller := transfer.who()) is not None:
@@ -129,6 +132,3 @@ class SignedUrls:
 
     def _path(self, transfer_id: str, what: str) -> str:
         return f"/transfers/{quote(self._system.lower())}/{transfer_id}/{what}"
-
-    def _part_path(self, transfer_id: str, number: int) -> str:
-        return self._path(transfer_id, f"parts/{number}")
