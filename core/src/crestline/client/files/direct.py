@@ -8,7 +8,6 @@ from pathlib import Path
 
 from crestline.client.backends.base import Backend
 from crestline.client.backends.messages import BundleFilter, TransferMethod
-from crestline.client.files.archive_job import ArchiveJob
 from crestline.client.files.bundle import fetch_archive, unpack_archive
 from crestline.client.files.download import without_links
 from crestline.client.files.download_file import begin_download, fetch_by_size
@@ -18,7 +17,7 @@ from crestline.client.files.report import Meter, TransferReport
 from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
 from crestline.client.files.tree import Listing, TreeEntry
 from crestline.client.files.upload import send_one_to_plain
-from crestline.client.files.upload_archive import to_plain
+from crestline.client.files.upload_archive import DirectoryUpload
 from crestline.client.files.upload_file import send_by_size
 from crestline.client.logs.sources import LineSource
 from crestline.client.monitor import JobMonitor
@@ -72,8 +71,7 @@ class DirectFiles(FileStrategy):
     async def send_tree(
         self, root: Path, remote: str, entries: list[TreeEntry], meter: Meter, *, wait: bool, key: str
     ) -> Sent:
-        unfinished = ArchiveJob(self, remote, f"{self.backend.system_name}\n{remote}\n{key}")
-        return await to_plain(self, root, remote, entries, meter, unfinished, wait)
+        return await DirectoryUpload(self, root, remote, entries, meter, wait=wait, key=key).send()
 
     async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
         await unpack_archive(self, remote, pieces, cleanup=cleanup)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import anyio
@@ -59,183 +59,211 @@ async def list_or_make(strategy: FileStrategy, remote: str) -> Listing:
         return Listing([])
 
 
-async def to_plain(
-    strategy: FileStrategy,
-    root: Path,
-    remote: str,
-    entries: list[TreeEntry],
-    meter: Meter,
-    unfinished: ArchiveJob,
-    wait: bool,
-) -> Sent:
-    """Send what differs.
+class DirectoryUpload:
+    """The upload of a directory to plain FirecREST.
 
     Args:
-        unfinished: what an earlier call has started.
+        root: the directory on this machine.
+        remote: the directory on the system; it is made if it is not there.
+        entries: the content of `root`.
         wait: False leaves what is done in jobs to these; see `upload`.
-
-    Raises:
-        TransferError: something did not arrive.
+        key: see `upload`.
     """
-    listing = await list_or_make(strategy, remote)
-    checksums = {entry.path: (entry.size, await sha256(root / entry.path)) for entry in entries if entry.is_file}
-    about = fingerprint((entry.path, entry.type, entry.mode, entry.link_target) for entry in entries)
-    about = fingerprint([about, checksums])
-    unpacked: dict[str, str] = {}
-    if unfinished.is_in(listing.temporary):
-        note = await unfinished.read(about)
-        if note is not None:
-            if (job_id := await _go_on(strategy, remote, unfinished, note, wait)) is not None:
-                return Sent([], pending=[job_id], temporary=unfinished.paths)
-            listing = await list_tree(strategy.backend, remote)
-            packed = {entry.path for entry, is_packed in zip(entries, note.packed, strict=True) if is_packed == "1"}
-            unpacked = {path: checksum for path, (_, checksum) in checksums.items() if path in packed}
-        else:
-            await unfinished.remove()
-    known = await read_manifest(strategy, remote, listing) | unpacked
-    same = await unchanged_on_firecrest(strategy, remote, checksums, listing, known)
-    todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
-    if unpacked:
-        arrived = [entry for entry in entries if entry.path in same]
-        await write_manifest(strategy, remote, _manifest(arrived, checksums, listing))
-    if not todo:
-        return Sent([])
-    meter.total = meter.done + sum(entry.size for entry in todo)
-    ahead = [] if wait else [entry for entry in todo if _may_go_ahead(strategy, remote, entry, listing)]
-    if len(ahead) > _FEW:
-        ahead = []
-    note = None
-    if together := [entry for entry in todo if entry not in ahead]:
-        if not wait:
-            packed = {entry.path for entry in together}
-            note = Note(about=about, packed="".join("1" if entry.path in packed else "0" for entry in entries))
-            note = await _begin_together(strategy, root, remote, together, meter, unfinished, note)
-        if note is None:
-            listing = await _send_together(strategy, root, remote, together, meter, is_sent=not wait)
-            arrived = [entry for entry in entries if entry not in ahead]
-            await write_manifest(strategy, remote, _manifest(arrived, checksums, listing))
-    pending = [] if note is None else [note.job_id]
-    try:
-        for directory in {posixpath.dirname(entry.path) for entry in ahead}:
-            if directory and listing.find(directory) is None:  # its archive is still on the way
-                await make_directory(strategy.backend, posixpath.join(remote, directory))
-        for entry in ahead:
-            path = posixpath.join(remote, entry.path)
-            pending.append((await send_ahead(strategy, root / entry.path, path, entry.size, meter)).job_id)
-    except BaseException:
-        if note is not None:
-            await unfinished.give_up(note)
-        raise
-    return Sent(todo, pending=pending, temporary=unfinished.paths if note is not None else ())
 
+    def __init__(
+        self,
+        strategy: FileStrategy,
+        root: Path,
+        remote: str,
+        entries: list[TreeEntry],
+        meter: Meter,
+        *,
+        wait: bool,
+        key: str,
+    ) -> None:
+        self._strategy = strategy
+        self._root = root
+        self._remote = remote
+        self._entries = entries
+        self._meter = meter
+        self._wait = wait
+        self._unfinished = ArchiveJob(strategy, remote, f"{strategy.backend.system_name}\n{remote}\n{key}")
+        self._checksums: dict[str, tuple[int, str]] = {}
+        """size and SHA-256 of the local files"""
 
-async def _begin_together(
-    strategy: FileStrategy,
-    root: Path,
-    remote: str,
-    entries: list[TreeEntry],
-    meter: Meter,
-    unfinished: ArchiveJob,
-    note: Note,
-) -> Note | None:
-    """Send entries as one archive, as far as that needs no job; returns the note of the job, None if all is done."""
+    async def send(self) -> Sent:
+        """Send what differs, or continue what an earlier call has started.
 
-    async def on_started(transfer: TransferMethod) -> None:
-        await unfinished.write(msgspec.structs.replace(note.with_job(transfer), is_sent=False))
-
-    archive, last = unfinished.archive, None
-    try:
-        with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
-            await run_sync(write_gzip, file, pack(root, entries, meter.add_from_thread))
-            file.flush()
-            source, size = Path(file.name), file.tell()
-            if needs_transfer_job(strategy.backend, archive, size, strategy.backend.max_direct_upload):
-                job = await send_ahead(strategy, source, archive, size, Meter(None), on_started=on_started)
-                last = note.with_job(job)
+        Raises:
+            TransferError: something did not arrive.
+        """
+        strategy, remote, entries = self._strategy, self._remote, self._entries
+        listing = await list_or_make(strategy, remote)
+        for entry in entries:
+            if entry.is_file:
+                self._checksums[entry.path] = entry.size, await sha256(self._root / entry.path)
+        about = fingerprint((entry.path, entry.type, entry.mode, entry.link_target) for entry in entries)
+        about = fingerprint([about, self._checksums])
+        unpacked: dict[str, str] = {}
+        if self._unfinished.is_in(listing.temporary):
+            earlier = await self._unfinished.read(about)
+            if earlier is None:
+                await self._unfinished.remove()
+            elif (job_id := await self._go_on(earlier)) is not None:
+                return Sent([], pending=[job_id], temporary=self._unfinished.paths)
             else:
-                await upload_file(strategy, source, archive, Meter(None))
-                last = await _begin_to_unpack(strategy, remote, archive, note)
-        if last is not None:
-            await unfinished.write(last)
-        else:
-            await unfinished.remove()
-    except BaseException:
-        await unfinished.give_up(last)
-        raise
-    return last
+                listing = await list_tree(strategy.backend, remote)
+                packed = {
+                    each.path for each, is_packed in zip(entries, earlier.packed, strict=True) if is_packed == "1"
+                }
+                unpacked = {path: checksum for path, (_, checksum) in self._checksums.items() if path in packed}
+        known = await read_manifest(strategy, remote, listing) | unpacked
+        same = await unchanged_on_firecrest(strategy, remote, self._checksums, listing, known)
+        todo = [entry for entry in entries if listing.differs(entry, same_content=entry.path in same)]
+        if unpacked:
+            await self._write_manifest([entry for entry in entries if entry.path in same], listing)
+        return await self._send(todo, listing, about)
 
+    async def _send(self, todo: list[TreeEntry], listing: Listing, about: str) -> Sent:
+        """Send these entries, the large ones by a job each, the others as one archive."""
+        if not todo:
+            return Sent([])
+        self._meter.total = self._meter.done + sum(entry.size for entry in todo)
+        ahead = [] if self._wait else [entry for entry in todo if self._may_go_ahead(entry, listing)]
+        if len(ahead) > _FEW:
+            ahead = []
+        together = [entry for entry in todo if entry not in ahead]
+        note = await self._begin_together(together, about) if together and not self._wait else None
+        if together and note is None:
+            listing = await self._send_together(together)
+            await self._write_manifest([entry for entry in self._entries if entry not in ahead], listing)
+        pending = [] if note is None else [note.job_id]
+        try:
+            pending += await self._send_ahead(ahead, listing)
+        except BaseException:
+            if note is not None:
+                await self._unfinished.give_up(note)
+            raise
+        return Sent(todo, pending=pending, temporary=self._unfinished.paths if note is not None else ())
 
-async def _begin_to_unpack(strategy: FileStrategy, remote: str, archive: str, note: Note) -> Note | None:
-    """The note of the job that does it; None: it is done."""
-    job = await strategy.backend.files.extract(archive, remote)
-    return None if job is None else msgspec.structs.replace(note.with_job(job), is_unpacked=True)
+    async def _send_ahead(self, entries: list[TreeEntry], listing: Listing) -> list[str]:
+        """Leave large files to a job each; returns the jobs' ids."""
+        for directory in {posixpath.dirname(entry.path) for entry in entries}:
+            if directory and listing.find(directory) is None:  # its archive is still on the way
+                await make_directory(self._strategy.backend, posixpath.join(self._remote, directory))
+        started = []
+        for entry in entries:
+            path = posixpath.join(self._remote, entry.path)
+            job = await send_ahead(self._strategy, self._root / entry.path, path, entry.size, self._meter)
+            started.append(job.job_id)
+        return started
 
+    async def _begin_together(self, entries: list[TreeEntry], about: str) -> Note | None:
+        """Send entries as one archive, as far as that needs no job.
 
-async def _go_on(strategy: FileStrategy, remote: str, unfinished: ArchiveJob, note: Note, wait: bool) -> str | None:
-    """Continue what an earlier call has started; returns the id of the job to wait for, None if all is unpacked."""
-    last: Note | None = note
-    try:
-        while last is not None:
-            if not await unfinished.is_done(last, wait=wait):
-                return last.job_id
-            if last.is_unpacked:
-                break
-            last = await _begin_to_unpack(strategy, remote, unfinished.archive, last)
+        Returns:
+            the note of the job; None: all is done.
+        """
+        strategy, unfinished = self._strategy, self._unfinished
+        packed = {entry.path for entry in entries}
+        note = Note(about=about, packed="".join("1" if entry.path in packed else "0" for entry in self._entries))
+
+        async def on_started(transfer: TransferMethod) -> None:
+            await unfinished.write(msgspec.structs.replace(note.with_job(transfer), is_sent=False))
+
+        last = None
+        try:
+            with tempfile.NamedTemporaryFile(prefix="crestline-", suffix=".tar.gz") as file:
+                await run_sync(write_gzip, file, pack(self._root, entries, self._meter.add_from_thread))
+                file.flush()
+                source, size = Path(file.name), file.tell()
+                if needs_transfer_job(strategy.backend, unfinished.archive, size, strategy.backend.max_direct_upload):
+                    job = await send_ahead(
+                        strategy, source, unfinished.archive, size, Meter(None), on_started=on_started
+                    )
+                    last = note.with_job(job)
+                else:
+                    await upload_file(strategy, source, unfinished.archive, Meter(None))
+                    last = await self._begin_to_unpack(note)
             if last is not None:
                 await unfinished.write(last)
-                if not wait:
+            else:
+                await unfinished.remove()
+        except BaseException:
+            await unfinished.give_up(last)
+            raise
+        return last
+
+    async def _begin_to_unpack(self, note: Note) -> Note | None:
+        """The note of the job that does it; None: it is done."""
+        job = await self._strategy.backend.files.extract(self._unfinished.archive, self._remote)
+        return None if job is None else msgspec.structs.replace(note.with_job(job), is_unpacked=True)
+
+    async def _go_on(self, note: Note) -> str | None:
+        """Continue what an earlier call has started.
+
+        Returns:
+            the id of the job to wait for; None: all is unpacked.
+        """
+        last: Note | None = note
+        try:
+            while last is not None:
+                if not await self._unfinished.is_done(last, wait=self._wait):
                     return last.job_id
-    except BaseException:
-        await unfinished.give_up(last)
-        raise
-    await unfinished.remove()
-    return None
+                if last.is_unpacked:
+                    break
+                last = await self._begin_to_unpack(last)
+                if last is not None:
+                    await self._unfinished.write(last)
+                    if not self._wait:
+                        return last.job_id
+        except BaseException:
+            await self._unfinished.give_up(last)
+            raise
+        await self._unfinished.remove()
+        return None
 
-
-def _may_go_ahead(strategy: FileStrategy, remote: str, entry: TreeEntry, listing: Listing) -> bool:
-    """Whether a job alone can bring this to where it belongs, with nothing to be done behind it."""
-    if not entry.is_file or entry.mode & 0o100:
-        return False
-    there = listing.find(entry.path)
-    if there is not None and there.type is not FileType.FILE:
-        return False  # only an archive replaces a link instead of writing through it
-    above = entry.path
-    while above := posixpath.dirname(above):
-        if (there := listing.find(above)) is not None and not there.is_directory:
+    def _may_go_ahead(self, entry: TreeEntry, listing: Listing) -> bool:
+        """Whether a job alone can bring this to where it belongs, with nothing to be done behind it."""
+        if not entry.is_file or entry.mode & 0o100:
             return False
-    return needs_transfer_job(
-        strategy.backend, posixpath.join(remote, entry.path), entry.size, strategy.backend.max_direct_upload
-    )
+        there = listing.find(entry.path)
+        if there is not None and there.type is not FileType.FILE:
+            return False  # only an archive replaces a link instead of writing through it
+        above = entry.path
+        while above := posixpath.dirname(above):
+            if (there := listing.find(above)) is not None and not there.is_directory:
+                return False
+        backend = self._strategy.backend
+        path = posixpath.join(self._remote, entry.path)
+        return needs_transfer_job(backend, path, entry.size, backend.max_direct_upload)
 
+    async def _send_together(self, entries: list[TreeEntry]) -> Listing:
+        """Send them as one archive, again where something did not arrive; returns what is there then.
 
-async def _send_together(
-    strategy: FileStrategy, root: Path, remote: str, entries: list[TreeEntry], meter: Meter, *, is_sent: bool
-) -> Listing:
-    """Send them as one archive, again where something did not arrive; returns what is there then.
+        Without `wait`, `_begin_together` has sent them once.
+        """
+        todo, meter = entries, self._meter
+        for attempt in range(_TRIES):
+            is_sent = not self._wait and attempt == 0
+            done_before = meter.done - (sum(entry.size for entry in todo) if is_sent else 0)
+            if not is_sent:
+                await pack_and_extract(self._strategy, self._root, self._remote, todo, meter)
+            listing = await list_tree(self._strategy.backend, self._remote)
+            todo = [entry for entry in todo if listing.differs(entry, same_content=True)]
+            if not todo:
+                return listing
+            arrived = sum(entry.size for entry in entries) - sum(entry.size for entry in todo)
+            meter.add(done_before - meter.done + arrived, self._root.name)
+        raise TransferError(
+            f"{len(todo)} files did not arrive in {self._remote} as they are here, for example {todo[0].path!r}.",
+            hint="Look for another process that writes to them, and for the quota of the file system.",
+        )
 
-    Args:
-        is_sent: that has been done once.
-    """
-    todo = entries
-    for attempt in range(_TRIES):
-        done_before = meter.done - (sum(entry.size for entry in todo) if is_sent and not attempt else 0)
-        if attempt or not is_sent:
-            await pack_and_extract(strategy, root, remote, todo, meter)
-        listing = await list_tree(strategy.backend, remote)
-        todo = [entry for entry in todo if listing.differs(entry, same_content=True)]
-        if not todo:
-            return listing
-        arrived = sum(entry.size for entry in entries) - sum(entry.size for entry in todo)
-        meter.add(done_before - meter.done + arrived, root.name)
-    raise TransferError(
-        f"{len(todo)} files did not arrive in {remote} as they are here, for example {todo[0].path!r}.",
-        hint="Look for another process that writes to them, and for the quota of the file system.",
-    )
-
-
-def _manifest(
-    entries: list[TreeEntry], checksums: dict[str, tuple[int, str]], listing: Listing
-) -> Iterator[tuple[str, Known]]:
-    for entry in entries:
-        if entry.is_file and (file := listing.find(entry.path)) is not None:
-            yield entry.path, Known(sha256=checksums[entry.path][1], size=file.size, modified=file.modified)
+    async def _write_manifest(self, entries: list[TreeEntry], listing: Listing) -> None:
+        known = (
+            (entry.path, Known(sha256=self._checksums[entry.path][1], size=file.size, modified=file.modified))
+            for entry in entries
+            if entry.is_file and (file := listing.find(entry.path)) is not None
+        )
+        await write_manifest(self._strategy, self._remote, known)
