@@ -288,28 +288,13 @@ def _jobs(rows: Iterable[sqlite3.Row]) -> list[Job]:
         submission = row["submission"]
         if submission not in requests:
             requests[submission] = msgspec.json.decode(row["request"], type=Request)
-        found.append(
-            Job(
-                id=row["id"],
-                submission=submission,
-                task=row["task"],
-                user=row["user"],
-                request=requests[submission],
-                submit=row["time"],
-                state=row["state"],
-                reason=row["reason"],
-                held=bool(row["held"]),
-                start=row["start"],
-                end=row["end"],
-                exit_code=row["exit_code"],
-                signal=row["signal"],
-                suspended=row["suspended"],
-                suspended_since=row["suspended_since"],
-                allocation=msgspec.json.decode(row["allocation"], type=Allocation),
-                cancelled_by=row["cancelled_by"],
-                steps=msgspec.json.decode(row["steps"], type=tuple[StepInfo, ...]),
-            )
-        )
+        values = {name: row[name] for name in _CHANGING} | {
+            "held": bool(row["held"]),
+            "allocation": msgspec.json.decode(row["allocation"], type=Allocation),
+            "steps": msgspec.json.decode(row["steps"], type=tuple[StepInfo, ...]),
+        }
+        same = {name: row[name] for name in ("id", "submission", "task", "user")}
+        found.append(Job(**same, request=requests[submission], submit=row["time"], **values))
     return found
 
 
