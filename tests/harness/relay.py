@@ -123,7 +123,7 @@ async def serving(folder: Path, port: int = 0, **settings: Any) -> AsyncIterator
     server = Server(config, "127.0.0.1", port)
     ready = asyncio.Event()
     server.on_ready = ready.set
-    task = asyncio.create_task(server.run_here())
+    task = asyncio.create_task(server.serve(sockets=[]))
     await ready.wait()
     try:
         yield Relayed(server, server.address[1], HubKey(file.read_bytes()), folder)

@@ -180,7 +180,7 @@ async def two_hubs(folder: Path) -> AsyncIterator[list[Relayed]]:
     server = Server(RelayConfig(hubs=hubs), "127.0.0.1", 0)
     ready = asyncio.Event()
     server.on_ready = ready.set
-    task = asyncio.create_task(server.run_here())
+    task = asyncio.create_task(server.serve(sockets=[]))
     await ready.wait()
     try:
         yield [Relayed(server, server.address[1], HubKey(file.read_bytes()), folder) for file in keys.values()]

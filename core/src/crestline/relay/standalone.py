@@ -62,10 +62,6 @@ class Server(HttpServer):
         self.on_ready = on_ready
         super().run_forever()
 
-    async def run_here(self) -> None:
-        """As `run_forever`, within a running event loop."""
-        await self.serve(sockets=[])
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             await self.relay.start()
