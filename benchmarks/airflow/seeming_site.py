@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
 from crestline.testing.firecrest import running
-from crestline.testing.firecrest.load import add_jobs, end_jobs
+from harness.seeming_jobs import add_jobs, end_jobs
 
 
 def main() -> None:

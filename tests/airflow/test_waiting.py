@@ -12,12 +12,12 @@ from httpx_retries import Retry
 
 from crestline.client import Policy, RetryPolicy
 from crestline.testing.firecrest import PlainFirecrest, running
-from crestline.testing.firecrest.load import add_jobs, end_jobs
 from crestline_airflow.operators import FirecRESTSubmitOperator
 from crestline_airflow.operators.transfer import FirecRESTTransferTrigger
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger, FirecRESTJobSensorTrigger
 from crestline_airflow.triggers import FirecRESTJobTrigger, FirecRESTSubmitTrigger
 from harness import triggerer
+from harness.seeming_jobs import add_jobs, end_jobs
 from harness.waiting import until
 
 pytestmark = pytest.mark.anyio
