@@ -20,8 +20,11 @@ from crestline.client.monitor import JobMonitor
 from crestline.client.submission import tag
 from crestline.gateway.replicas import Replicas
 from crestline.gateway.submissions import Submissions
-from crestline.model import CrestlineError, Job
+from crestline.model import CrestlineError, Job, JobNotFoundError
 from crestline.testing.simulation import run
+from crestline_airflow.attempts import Attempts
+from crestline_gitlab_runner.allocation import Allocation
+from crestline_gitlab_runner.command_channel import CommandChannel
 from crestline_jupyterhub import FirecRESTSpawner
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_reframe.job_runner import JobRunner
@@ -32,6 +35,7 @@ SEEDS = 2000
 """Number of seeds within which each fault has to be found."""
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 DEFERRING, GATEWAYS = "simulation.deferring:Deferring", "simulation.gateways:Gateways"
+BUILDING = "simulation.building:Building"
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -220,6 +224,11 @@ def unrecorded_jobs_are_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._unrecorded", none)
 
 
+def cleared_tries_are_recorded(patch: pytest.MonkeyPatch) -> None:
+    """A submission that outlived its cleared try recorded its job over that of the next try."""
+    patch.setattr(Attempts, "is_last", lambda *_: True)
+
+
 def claims_are_kept(patch: pytest.MonkeyPatch) -> None:
     """A gateway whose scheduler did not answer kept a key to itself, so that the others refused it for two minutes."""
 
@@ -247,6 +256,26 @@ def open_keys_are_new(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Submissions, "_settle", settle)
 
 
+def orders_are_sent_once(patch: pytest.MonkeyPatch) -> None:
+    """An order that the gateway had not taken after three requests failed its CI job."""
+    patch.setattr(CommandChannel, "_put", CommandChannel._write)
+
+
+def hidden_jobs_are_left(patch: pytest.MonkeyPatch) -> None:
+    """The clean-up of a CI job took a job that could not be seen yet for one that is gone."""
+    real = Allocation.cancel
+
+    async def cancel(allocation: Allocation, *, long_ago: bool = False) -> None:
+        for job_id in await allocation._possible_ids(long_ago):
+            try:
+                await allocation._system.job(job_id)
+            except JobNotFoundError:
+                return
+        await real(allocation, long_ago=long_ago)
+
+    patch.setattr(Allocation, "cancel", cancel)
+
+
 OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     nameless_rows_decide: ("submission", 21),
     missing_elements_are_not_missed: ("submission", 554),
@@ -268,9 +297,12 @@ OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     lost_results_are_final: (REFRAMING, 1),
     cancelled_unasked: ("watching", 1),
     lost_triggers_cancel: (DEFERRING, 12),
+    cleared_tries_are_recorded: (DEFERRING, 1372),
     claims_are_kept: (GATEWAYS, 108),
     all_others_are_dead: (GATEWAYS, 24),
     open_keys_are_new: (GATEWAYS, 7),
+    orders_are_sent_once: (BUILDING, 66),
+    hidden_jobs_are_left: (BUILDING, 248),
 }
 """Each with the subject and the first seed that finds it; `test_the_first_seed` searches for it anew."""
 

@@ -26,9 +26,9 @@ from crestline.testing.simulation.world import World
 SEEDS = Path(__file__).with_name("seeds.txt")
 SPAWNING, REFRAMING = "simulation.spawning:Spawning", "simulation.reframing:Reframing"
 DEFERRING = "simulation.deferring:Deferring"
-GATEWAYS = "simulation.gateways:Gateways"
-SMALL = {"submission": 450, "watching": 300, "copying": 250, "following": 500}
-SMALL |= {SPAWNING: 250, REFRAMING: 75, DEFERRING: 125, GATEWAYS: 50}
+GATEWAYS, BUILDING = "simulation.gateways:Gateways", "simulation.building:Building"
+SMALL = {"submission": 450, "watching": 300, "copying": 250, "following": 450}
+SMALL |= {SPAWNING: 250, REFRAMING: 75, DEFERRING: 125, GATEWAYS: 50, BUILDING: 50}
 """Seeds of a test run; 2,000 in all."""
 FULL = 200_000
 """Seeds of a long run, in the same proportions, in as many processes as there are cores."""

@@ -31,9 +31,13 @@ def order(lines: list[str], *, last: bool = False) -> bytes:
 
 
 def await_file(name: str, size: int) -> str:
-    """A line that waits until a file has arrived whole, for at most a minute."""
+    """A line that waits until a file has arrived whole, for at most an hour.
+
+    The driver sends it again until its `gateway_budget` is used up. If the runner is gone, the agent ends the job
+    before that.
+    """
     path = shlex.quote(name)
     return (
         f"n=0; until [ -f {path} ] && [ $(wc -c <{path}) -eq {size} ]; do "
-        f"n=$((n + 1)); [ $n -le 600 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.1; done"
+        f"n=$((n + 1)); [ $n -le 36000 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.1; done"
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import stat
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from crestline import clock
 from crestline.model import (
     CrestlineError,
     FileMissingError,
@@ -181,7 +181,7 @@ class Allocation:
         try:
             while True:
                 await asyncio.wait((upcoming,), timeout=_SAY_AGAIN)
-                now = time.monotonic()
+                now = clock.monotonic()
                 if upcoming.done():
                     last = upcoming.result()
                     if last.state.is_terminal:
@@ -229,12 +229,12 @@ class Allocation:
             CrestlineError: that could not be found out.
         """
         for job_id in await self._possible_ids(long_ago):
-            try:
-                if not (await self._system.job(job_id)).is_finished:
-                    await self._system.cancel(job_id)
-                    await self._system.wait(job_id, timeout=60)
-            except JobNotFoundError:
-                continue
+            with suppress(JobNotFoundError):  # a job that was just accepted may not be shown yet, and can be cancelled
+                if (await self._system.job(job_id)).is_finished:
+                    continue
+            with suppress(JobNotFoundError):
+                await self._system.cancel(job_id)
+                await self._system.wait(job_id, timeout=60)
 
     async def _possible_ids(self, long_ago: bool) -> list[str]:
         record = self._state.record
@@ -288,6 +288,6 @@ def _waiting(event: JobEvent) -> str:
         return f"Job {job.job_id}: {event.reason or 'no news yet'}"
     reason = f" ({job.reason})" if job.reason not in ("", "None") else ""
     estimate = ""
-    if job.times.start and job.times.start > time.time():
-        estimate = f", expected to start in {format_duration(int(job.times.start - time.time()))}"
+    if job.times.start and job.times.start > clock.time():
+        estimate = f", expected to start in {format_duration(int(job.times.start - clock.time()))}"
     return f"Job {job.job_id} is {event.state}{reason}{estimate}."

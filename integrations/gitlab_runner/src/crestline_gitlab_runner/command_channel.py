@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from crestline import clock
 from crestline.concurrency import map_concurrently
-from crestline.model import CrestlineError
+from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline_gitlab_runner.agent import order
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _ENDED = re.compile(r"rc-(\d{1,3})-(\d{1,7})-(own|stopped|terminated)")
 _LARGEST_PIECE = 1024 * 1024
 _AT_ONCE = 4
+_RETRY_DELAY = 5.0
 
 Output = Callable[[bytes], None]
 
@@ -36,7 +39,7 @@ class CommandChannel:
     Args:
         system: an open system.
         workspace: absolute path there.
-        patience: seconds that a gateway may not answer before `follow` gives up.
+        patience: seconds that a gateway may not answer before `follow`, `send` and `stop` give up.
     """
 
     def __init__(self, system: System, workspace: str, *, patience: float) -> None:
@@ -58,7 +61,7 @@ class CommandChannel:
     async def heartbeat(self) -> None:
         """Tell the agent that the runner is alive, and what it may delete."""
         self._beats += 1
-        await self._put("beat", f"{self._beats} {self._read}\n".encode())
+        await self._write("beat", f"{self._beats} {self._read}\n".encode())
 
     async def send(self, name: str, lines: list[str], attached: Mapping[str, bytes], *, last: bool = False) -> None:
         """Have `lines` run by sh.
@@ -106,6 +109,17 @@ class CommandChannel:
             self.is_receiving = False
 
     async def _put(self, name: str, content: bytes) -> None:
+        """Write a file into the inbox, again if the gateway does not answer, as long as `patience` lasts."""
+        began = clock.monotonic()
+        while True:
+            try:
+                return await self._write(name, content)
+            except GatewayUnavailableError:
+                if clock.monotonic() - began > self._patience:
+                    raise
+            await asyncio.sleep(_RETRY_DELAY)
+
+    async def _write(self, name: str, content: bytes) -> None:
         await self._system.write_direct(f"{self._workspace}/in", name, content)
 
 

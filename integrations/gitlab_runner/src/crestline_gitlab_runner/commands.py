@@ -110,8 +110,8 @@ def _parser() -> argparse.ArgumentParser:
 async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[System]:
     """Connect to the system as the identity of the job."""
     gc.disable()  # what an import makes stays: looking through it meanwhile takes a quarter of the time
-    from crestline.client import Policy, PollPolicy, connect
-    from crestline_gitlab_runner.identity import project_client, site
+    from crestline.client import connect
+    from crestline_gitlab_runner.identity import policy, project_client, site
     from crestline_gitlab_runner.state import folder_of
 
     gc.freeze()
@@ -120,8 +120,7 @@ async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[Syst
     # Of the runner's own identity for all jobs; of a project's for the one job that has proved to know its secret.
     folder = folder_of(settings, job) if job and project_client(settings, job) else settings.state_dir
     session_cache = folder / "session_cache" if folder.exists() else None
-    policy = Policy(poll=PollPolicy(min_interval=0.5, max_interval=5.0, unseen_timeout=None))
-    async with connect(site(settings, job), policy=policy, session_cache=session_cache) as system:
+    async with connect(site(settings, job), policy=policy(settings), session_cache=session_cache) as system:
         yield system
 
 

@@ -15,11 +15,13 @@ from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.settings import Settings, secret_file
 
 if TYPE_CHECKING:
-    from crestline.client import Site, System
+    from crestline.client import Policy, Site, System
 
 Connect = Callable[[], AbstractAsyncContextManager["System"]]
 """opens the system with the identity of one CI job"""
 
+_MOST_RETRIES = 1000
+"""so many that the time decides"""
 _ID, _SECRET = "F7T_CLIENT_ID", "F7T_CLIENT_SECRET"
 
 
@@ -51,6 +53,16 @@ def project_client(settings: Settings, job: CiJob | None) -> tuple[str, str] | N
                 f"{name} is not the address that this runner uses.", hint="Credentials go there only: remove it."
             )
     return client_id, secret
+
+
+def policy(settings: Settings) -> Policy:
+    """Return how the driver polls, and retries each request until `gateway_budget` is used up."""
+    from crestline.client import Policy, PollPolicy, RetryPolicy
+
+    return Policy(
+        retry=RetryPolicy(attempts=_MOST_RETRIES, total_timeout=float(settings.gateway_budget)),
+        poll=PollPolicy(min_interval=0.5, max_interval=5.0, unseen_timeout=None),
+    )
 
 
 def site(settings: Settings, job: CiJob | None) -> Site:

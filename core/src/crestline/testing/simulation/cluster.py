@@ -169,9 +169,9 @@ class SimulatedCluster:
         if not job.is_over:
             self._become(job, "CANCELLED by 0", signal=15)
 
-    def end(self, job: SimulatedJob, state: str) -> None:
+    def end(self, job: SimulatedJob, state: str, exit_code: int = 1) -> None:
         """Let a job end by itself."""
-        self._finish(job, 0, state, 1, 0)
+        self._finish(job, 0, state, exit_code, 0)
 
     def _accept(self, job: SimulatedJob) -> None:
         self.jobs.append(job)

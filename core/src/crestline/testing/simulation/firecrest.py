@@ -17,6 +17,8 @@ from crestline.testing.simulation.cluster import ENDED, SimulatedCluster, Simula
 from crestline.testing.simulation.files import FileEndpoints
 from crestline.testing.simulation.world import World
 
+_MIN_JOB_AGE = 300.0
+"""Seconds for which slurmctld remembers a job that has ended."""
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _LEAST_LIFE = 30.0
 """Seconds that a token must live to be taken."""
@@ -96,7 +98,10 @@ class SimulatedFirecrest:
         jobs = self._cluster.find(job_id)
         if method == "DELETE":
             if not jobs or all(job.is_over for job in jobs):
-                return refusal(500, "Unexpected Slurm command response. std_err:scancel: error: Kill job error")
+                is_forgotten = all((job.end(time) or time) < time - _MIN_JOB_AGE for job in jobs)
+                why = "Invalid job id specified" if is_forgotten else "Job/step already completing or completed"
+                error = f"scancel: Terminating job {job_id}\nscancel: error: Kill job error on job id {job_id}: {why}\n"
+                return refusal(500, f"Unexpected Slurm command response. exit_status:0 std_err:{error}")
             for job in jobs:
                 self._cluster.cancel(job)
             return answer(204, b"")

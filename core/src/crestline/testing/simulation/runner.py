@@ -179,10 +179,14 @@ def _seeded(seed: int) -> Iterator[None]:
     state = random.getstate()
     random.seed(seed)
     source = random.Random(f"{seed}/ids")  # noqa: S311
-    with (
-        mock.patch("secrets.token_bytes", lambda size=32: source.randbytes(size or 32)),
-        mock.patch("uuid.uuid4", side_effect=lambda: uuid.UUID(bytes=source.randbytes(16), version=4)),
-    ):
+
+    def token_bytes(size: int | None = None) -> bytes:
+        return source.randbytes(32 if size is None else size)
+
+    def uuid4() -> uuid.UUID:
+        return uuid.UUID(bytes=source.randbytes(16), version=4)
+
+    with mock.patch("secrets.token_bytes", token_bytes), mock.patch("uuid.uuid4", uuid4):
         try:
             yield
         finally:
