@@ -106,7 +106,7 @@ async def test_a_scheduler_that_does_not_tell(gateway: RunningGateway) -> None:
     register(gateway)
     async with connect("here") as system:
         assert Capability.ALLOCATIONS in system.capabilities
-        with pytest.raises(UnsupportedError, match="does not tell budgets"):
+        with pytest.raises(UnsupportedError, match="does not report budgets"):
             await system.allocations()
     assert (await choose_system(JobSpec(script="#!/bin/sh\n"))).target == "local@here"
 

@@ -30,12 +30,12 @@ async def turns() -> AsyncIterator[list[int]]:
     """Counts how often another task gets the event loop."""
     count = [0]
 
-    async def somebody() -> None:
+    async def other_task() -> None:
         while True:
             count[0] += 1
             await asyncio.sleep(0)
 
-    task = asyncio.create_task(somebody())
+    task = asyncio.create_task(other_task())
     try:
         yield count
     finally:
