@@ -10,6 +10,6 @@ __all__ = ["main"]
 
 def main(arguments: list[str]) -> int:
     """GitLab Runner custom executor: config, prepare, run, cleanup, gc."""
-    from crestline_gitlab_runner import commands  # the list of all commands does without it
+    from crestline_gitlab_runner import commands  # the list of all commands works without it
 
     return commands.main(arguments)

@@ -1,4 +1,4 @@
-"""The job-side agent as a batch script, and the orders it understands (`agent.sh` says how they work)."""
+"""The job-side agent as a batch script, and its orders (`agent.sh` describes how they work)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import shlex
 from importlib.resources import files
 
 AWAY, WORKSPACE_GONE, BROKEN, STARTED_TWICE = 90, 91, 92, 94
-"""exit codes of the agent itself"""
+"""Exit codes of the agent itself."""
 
 
 def batch_script(workspace: str, *, ttl: int, grace: int = 10) -> str:
-    """The agent for a workspace.
+    """Return the agent for a workspace.
 
     Args:
+        workspace: absolute path of the workspace.
         ttl: seconds without a heartbeat after which the job ends itself.
-        grace: seconds between SIGTERM and SIGKILL of a command that is stopped.
+        grace: seconds between SIGTERM and SIGKILL of a stopped command.
     """
     code = files("crestline_gitlab_runner").joinpath("agent.sh").read_text(encoding="utf-8")
     return f"#!/bin/sh\nworkspace={shlex.quote(workspace)} ttl={ttl} grace={grace}\n{code}"
@@ -31,11 +32,7 @@ def order(lines: list[str], *, last: bool = False) -> bytes:
 
 
 def await_file(name: str, size: int) -> str:
-    """A line that waits until a file has arrived whole, for at most an hour.
-
-    The driver sends it again until its `gateway_budget` is used up. If the runner is gone, the agent ends the job
-    before that.
-    """
+    """Return a shell line that waits until a file has arrived completely, for at most a minute."""
     path = shlex.quote(name)
     return (
         f"n=0; until [ -f {path} ] && [ $(wc -c <{path}) -eq {size} ]; do "

@@ -1,4 +1,4 @@
-"""The scheduler's job that a CI job runs in: submitted once, watched, beaten for, cancelled."""
+"""The scheduler's job that a CI job runs in: submits it, watches it, sends heartbeats, and cancels it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from crestline.client import JobEvent, System
 
 _SETTLE = 8.0
-"""seconds that a shared file system may show a job's last files late"""
+"""Seconds by which a shared file system may show a job's last files late."""
 _SAY_AGAIN = 60.0
 _WAITING = (JobState.SUBMITTED, JobState.PENDING, JobState.UNKNOWN)
 _REFUSALS = (InvalidRequestError, PermissionDeniedError, UnsupportedError)
-"""Refusals of what was asked: no job was made."""
+"""Refusals of a request, after which no job exists."""
 
 
 class Allocation:
-    """The job behind a state, on a connected system."""
+    """The scheduler's job of a state, on a connected system."""
 
     def __init__(self, system: System, settings: Settings, state: State) -> None:
         self._system = system
@@ -59,15 +59,15 @@ class Allocation:
         """Whether the agent is known to run."""
         return self._running.is_set()
 
-    # before
+    # Submission
 
     async def submit(self, resources: JobSpec) -> Job:
-        """Make the workspace, with a first heartbeat, and submit the agent; what an earlier try has done is found.
+        """Create the workspace with a first heartbeat, and submit the agent. An earlier attempt's job is found.
 
         Raises:
             BuildFailureError: the system does not grant these resources.
-            SystemFailureError: others could look into the workspace.
-            CrestlineError: whether it was submitted is not known, or the user has too many jobs.
+            SystemFailureError: other users could read the workspace.
+            CrestlineError: the outcome of the submission is unknown, or the user has too many jobs.
         """
         record = self._state.record
         if record.job_id is None:
@@ -79,7 +79,7 @@ class Allocation:
             except _REFUSALS as error:
                 record.submitting = False
                 self._state.save()
-                if isinstance(error, SubmitLimitError):  # passes when another job ends
+                if isinstance(error, SubmitLimitError):  # resolves when another job ends
                     raise
                 raise BuildFailureError("; ".join([str(error), *error.details[:2]])) from None
             record.job_id = job.job_id
@@ -108,7 +108,8 @@ class Allocation:
         changed, above, ours, _ = await asyncio.gather(
             self._system.chmod(workspace, "700"),
             self._system.stat(root),
-            self._system.stat(workspace),  # for its owner alone: permissions may be those before
+            # closed to other users, because an existing directory may have other permissions
+            self._system.stat(workspace),
             self.mailbox.heartbeat(),
         )
         closed = changed is not None and changed.is_directory and changed.permissions[:9] == "rwx------"
@@ -117,20 +118,21 @@ class Allocation:
         if stat.S_IMODE(above["mode"]) & 0o022:
             raise SystemFailureError(f"Other users may write in {root}.", hint=f"Run there: chmod go-w {root}")
 
-    # while it runs
+    # Execution
 
     async def run(self, name: str, send: Callable[[], Awaitable[None]], *, started: bool) -> Ended | Job:
-        """Give an order, wait for the nodes, pass on its output until it has ended.
+        """Send an order, wait for the nodes, and pass the output on until the command has ended.
 
         Args:
-            send: puts the order into the inbox.
-            started: the agent is known to run.
+            name: name of the command.
+            send: writes the order into the inbox.
+            started: whether the agent is known to run.
 
         Returns:
-            how the command ended, or the job where the scheduler ended that first.
+            how the command ended, or the job if the scheduler ended it first.
 
         Raises:
-            GatewayUnavailableError: no answer for longer than `gateway_budget`.
+            GatewayUnavailableError: the gateway did not respond for longer than `gateway_budget`.
         """
         running = self._running
         if started:
@@ -158,7 +160,7 @@ class Allocation:
         return job
 
     async def _drain(self, following: asyncio.Task[Ended]) -> None:
-        """Wait for the output of a job that has ended, as long as some of it still arrives."""
+        """Wait for the output of a job that has ended, as long as more arrives."""
         received = -1
         while not following.done() and (self.mailbox.is_receiving or self.mailbox.received != received):
             received = self.mailbox.received
@@ -170,7 +172,7 @@ class Allocation:
         return await self.mailbox.follow(name, log.write)
 
     async def _watch(self, running: asyncio.Event) -> Job:
-        """The job once it has ended; says meanwhile what it waits for."""
+        """Return the job once it has ended. Meanwhile report why it waits."""
         job_id = self._state.record.job_id or ""
         budget = self._settings.gateway_budget
         said = 0.0
@@ -185,7 +187,7 @@ class Allocation:
                 if upcoming.done():
                     last = upcoming.result()
                     if last.state.is_terminal:
-                        running.set()  # it may have begun and ended between two looks: there is something to read
+                        running.set()  # it may have started and ended between two polls, so its output must be read
                         return last.job
                     upcoming = asyncio.ensure_future(anext(events))
                     silent_since = (silent_since or now) if last.state is JobState.UNKNOWN else None
@@ -205,7 +207,7 @@ class Allocation:
             upcoming.cancel()
 
     async def beat_on(self) -> None:
-        """Tell the agent that the runner lives, as long as it does."""
+        """Send heartbeats to the agent as long as the runner lives."""
         pause = min(30.0, self._settings.heartbeat_ttl / 4)
         while True:
             try:
@@ -214,19 +216,19 @@ class Allocation:
                 if self._state.record.shared:
                     (self._state.folder.parent / self._state.record.shared / "record.json").touch()
             except GatewayUnavailableError:
-                pass  # the agent bears with that for a while
+                pass  # the agent tolerates that for a while
             await asyncio.sleep(pause)
 
-    # after
+    # End
 
     async def cancel(self, *, long_ago: bool = False) -> None:
-        """End the job and see it ended.
+        """Cancel the job and wait for its end.
 
         Args:
-            long_ago: a job whose submission was begun would be listed by now.
+            long_ago: the submission was started so long ago that the job would be listed by now.
 
         Raises:
-            CrestlineError: that could not be found out.
+            CrestlineError: the end could not be confirmed.
         """
         for job_id in await self._possible_ids(long_ago):
             with suppress(JobNotFoundError):  # a job that was just accepted may not be shown yet, and can be cancelled
@@ -250,7 +252,7 @@ class Allocation:
         return found
 
     async def leave(self) -> None:
-        """End this job's commands in a shared allocation, and delete its files."""
+        """Delete the workspace on the system."""
         record = self._state.record
         for entry in await self._entries("in"):
             if entry.startswith(f"{record.name}-") and entry.endswith(".go"):

@@ -1,7 +1,7 @@
-"""Caches on the runner's machine, for runners without a storage of their own: a folder for each project and scope.
+"""Caches on the runner's machine, for runners without their own storage: a directory for each project and scope.
 
-The scopes of a project are its protected branches and the others; see `CiJob.cache_scope`. Project, scope and key are
-names of files as digests only.
+A project has a scope for its protected branches and one for the others; see `CiJob.cache_scope`. Project, scope and key
+appear in file names only as digests.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ class CacheStore:
     """The caches of one scope.
 
     Args:
-        folder: of all projects.
-        most: bytes of all caches of the project together; the oldest go first.
+        folder: directory of all projects.
+        scope: the scope.
+        most: maximum bytes of all caches of the project together. The oldest are removed first.
     """
 
     def __init__(self, folder: Path, project: str, scope: str, *, most: int) -> None:
@@ -27,12 +28,12 @@ class CacheStore:
         self._most = most
 
     def find(self, key: str) -> Path | None:
-        """The archive of a key, if there is one."""
+        """Return the archive of a key, or None."""
         file = self._file(key)
         return file if file.is_file() else None
 
     def keep(self, key: str, archive: Path) -> None:
-        """Make an archive the one of a key, at once or not at all."""
+        """Replace the archive of a key atomically."""
         file = self._file(key)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = file.with_name(f".{archive.parent.name}-{file.name}")
@@ -57,7 +58,7 @@ class CacheStore:
 
 
 def remove_old(folder: Path, *, seconds: int) -> None:
-    """Remove caches that were not written for so long."""
+    """Remove caches that have not been written for this time."""
     oldest = time.time() - seconds
     for file in folder.rglob("*.zip"):
         with suppress(FileNotFoundError):

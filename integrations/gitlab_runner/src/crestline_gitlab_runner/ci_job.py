@@ -1,4 +1,4 @@
-"""The CI job as the runner hands it over: what GitLab says (trusted) and what the job's variables say (not)."""
+"""The CI job as the runner passes it on: data from GitLab (trusted) and the job's variables (not trusted)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _JobInfo(msgspec.Struct):
 
 
 class GitInfo(msgspec.Struct):
-    """What GitLab says about the job's sources."""
+    """GitLab's data on the job's sources."""
 
     repo_url: str = ""
     repo_object_format: str | None = None
@@ -72,7 +72,7 @@ class CiJob:
     """One job of GitLab.
 
     Attributes:
-        variables: what the job's `CUSTOM_ENV_` variables say: a user may have chosen any of them.
+        variables: the job's `CUSTOM_ENV_` variables. A user may have chosen any of them.
     """
 
     def __init__(self, response: _Response, variables: dict[str, str], environment: Mapping[str, str]) -> None:
@@ -82,10 +82,10 @@ class CiJob:
 
     @classmethod
     def of_this_process(cls, environment: Mapping[str, str] = os.environ) -> CiJob:
-        """The job that this process was started for.
+        """Return the job of this process.
 
         Raises:
-            ConfigError: the runner did not say.
+            ConfigError: the runner did not pass it on.
         """
         name = environment.get("JOB_RESPONSE_FILE")
         if not name:
@@ -106,13 +106,13 @@ class CiJob:
 
     @property
     def label(self) -> str:
-        """Names the job among those of all GitLab servers that use this configuration."""
+        """Identifies the job among those of all GitLab servers that use this configuration."""
         server = urlsplit(self._response.git_info.repo_url).netloc.rpartition("@")[2]
         return f"{self.id}-{hashlib.sha256(server.encode()).hexdigest()[:6]}"
 
     @property
     def project(self) -> str:
-        """Names the project among those of all GitLab servers that use this configuration."""
+        """Identifies the project among those of all GitLab servers that use this configuration."""
         server = urlsplit(self._response.git_info.repo_url).netloc.rpartition("@")[2]
         return f"{server}/{self._response.job_info.project_id}"
 
@@ -123,19 +123,19 @@ class CiJob:
 
     @property
     def git_info(self) -> GitInfo:
-        """Where the sources are and which of them the job is for."""
+        """Address and revision of the sources."""
         return self._response.git_info
 
     @property
     def token(self) -> str:
-        """The job's own token, good for its project while it runs."""
+        """The job's own token, valid for its project while it runs."""
         return self._response.token
 
     @property
     def cache_scope(self) -> str:
-        """Names the jobs that may share caches on this machine: of the same project, protected ones apart.
+        """Identifies the jobs that can share caches on this machine: those of a project, protected ones separately.
 
-        Older runners do not pass on whether a branch is protected; there each branch has caches of its own.
+        Older runners do not pass on whether a branch is protected. There each branch has its own caches.
         """
         info = self._response.git_info
         if info.protected is None:
@@ -149,47 +149,47 @@ class CiJob:
 
     @property
     def timeout(self) -> int:
-        """Seconds that GitLab gives the job, queueing included; 0 where it does not say."""
+        """Seconds that GitLab gives the job, including the queue; 0 if unknown."""
         return self._response.runner_info.timeout
 
     @property
     def image(self) -> str:
-        """The image of `image:`, with its variables filled in; empty where the job names none."""
+        """The image of `image:`, with its variables expanded; empty if the job has none."""
         return self.variables.get("CI_JOB_IMAGE", "")
 
     @property
     def has_after_script(self) -> bool:
-        """Whether something runs after the script."""
+        """Whether a script runs after the main script."""
         return any(step.name == "after_script" and step.script for step in self._response.steps or ())
 
     @property
     def more_steps(self) -> bool:
-        """Whether the script is followed by further steps than after_script."""
+        """Whether the script is followed by steps other than after_script."""
         return any(step.name not in ("script", "after_script") for step in self._response.steps or ())
 
     def collects(self, *, failed: bool) -> bool:
-        """Whether artifacts or caches are taken from a job that succeeded, or failed."""
+        """Whether artifacts or caches are collected from a job that succeeded, or failed."""
         wanted = ("always", "on_failure" if failed else "on_success", "")
         kept = [*(self._response.artifacts or ()), *(c for c in self._response.cache or () if c.policy != "pull")]
         return any(each.when in wanted for each in kept)
 
     @property
     def hooks(self) -> list[str]:
-        """Names of shell code of the user that belongs to other stages than the script."""
+        """Names of the user's shell code in stages other than the script."""
         return [hook.name for hook in self._response.hooks or () if hook.script]
 
     @property
     def build_failure(self) -> int:
-        """Exit code that says: the job failed."""
+        """Exit code for a failure of the job."""
         return int(self._environment.get("BUILD_FAILURE_EXIT_CODE", "1"))
 
     @property
     def system_failure(self) -> int:
-        """Exit code that says: we failed."""
+        """Exit code for a failure of the system."""
         return int(self._environment.get("SYSTEM_FAILURE_EXIT_CODE", "2"))
 
     @property
     def exit_code_file(self) -> Path | None:
-        """Where the job's own exit code goes, from runner 17.9 on."""
+        """File for the job's own exit code, since runner 17.9."""
         name = self._environment.get("BUILD_EXIT_CODE_FILE")
         return Path(name) if name else None

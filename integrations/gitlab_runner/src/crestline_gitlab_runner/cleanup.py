@@ -1,4 +1,4 @@
-"""`cleanup` and `gc`: nothing stays behind."""
+"""`cleanup` and `gc`: remove everything that a job left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def clean_up(settings: Settings, job: CiJob, connect: Connect) -> None:
-    """End the job, remove its workspace, and forget it; what cannot be done now is left to the next try and to `gc`."""
+    """End the job, remove its workspace, and forget it. What fails is left to the next attempt and to `gc`."""
     state = State.find(folder_of(settings, job))
     if state is None:
         return
@@ -59,7 +59,7 @@ async def collect_garbage(settings: Settings, connect: Connect) -> None:
     """Remove workspaces without a heartbeat for twice its limit.
 
     Raises:
-        SystemFailureError: some of it could not be removed; all the rest was.
+        SystemFailureError: some could not be removed; all others were.
     """
     abandoned = 2 * settings.heartbeat_ttl
     known, failed = set(), []

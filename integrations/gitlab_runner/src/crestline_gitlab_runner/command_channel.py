@@ -1,4 +1,4 @@
-"""The driver's side of the agent: orders go into its inbox, output and exit codes come out of its outbox."""
+"""The driver's side of the agent: writes orders into its inbox, and reads output and exit codes from its outbox."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Output = Callable[[bytes], None]
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How the agent reports the end of a command."""
+    """The agent's report on the end of a command."""
 
     code: int
     why: str
-    """`own`, `stopped` (by us) or `terminated` (the scheduler ended the job)"""
+    """`own`, `stopped` (by the driver) or `terminated` (the scheduler ended the job)."""
 
 
 class CommandChannel:
@@ -38,8 +38,8 @@ class CommandChannel:
 
     Args:
         system: an open system.
-        workspace: absolute path there.
-        patience: seconds that a gateway may not answer before `follow`, `send` and `stop` give up.
+        workspace: absolute path of the workspace.
+        patience: seconds for which the gateway may not respond before `follow` fails.
     """
 
     def __init__(self, system: System, workspace: str, *, patience: float) -> None:
@@ -49,36 +49,38 @@ class CommandChannel:
         self._beats = 0
         self._read = ""
         self.received = 0
-        """pieces of output so far"""
+        """Number of received pieces of output."""
         self.is_receiving = False
-        """whether a piece is on its way"""
+        """Whether a piece is being received."""
 
     @property
     def part_size(self) -> int:
-        """Bytes that certainly travel in one request, either way."""
+        """Bytes that one request can carry in either direction."""
         return min(self._system.max_direct_size, 8 * 1024 * 1024)
 
     async def heartbeat(self) -> None:
-        """Tell the agent that the runner is alive, and what it may delete."""
+        """Report to the agent that the runner is alive, and which output it can delete."""
         self._beats += 1
         await self._write("beat", f"{self._beats} {self._read}\n".encode())
 
     async def send(self, name: str, lines: list[str], attached: Mapping[str, bytes], *, last: bool = False) -> None:
-        """Have `lines` run by sh.
+        """Send an order to run `lines` by sh.
 
         Args:
-            attached: files for the inbox that the lines wait for.
-            last: the agent ends after this.
+            name: name of the command.
+            lines: the command.
+            attached: files for the inbox, for which the lines wait.
+            last: the agent ends after this command.
         """
         files = [*attached.items(), (f"{name}.go", order(lines, last=last))]
         await map_concurrently(lambda file: self._put(*file), files, _AT_ONCE)
 
     async def stop(self, name: str) -> None:
-        """Order the agent to stop a command; it gets SIGTERM, and SIGKILL after the agent's grace."""
+        """Order the agent to stop a command by SIGTERM, then by SIGKILL after the agent's grace period."""
         await self._put(f"{name}.stop", b"stop\n")
 
     async def follow(self, name: str, write: Output) -> Ended:
-        """Pass on the output of a command until it has ended."""
+        """Pass the output of a command on until it has ended."""
         read = 0
         known: dict[str, int] = {}
         async for entries in self._system.watch_directory(f"{self._workspace}/out", retry_timeout=self._patience):
@@ -93,7 +95,7 @@ class CommandChannel:
         raise AssertionError("a directory is watched without end")
 
     async def parts(self, name: str) -> dict[str, int]:
-        """Paths and sizes of the parts that a command left."""
+        """Return paths and sizes of the parts that a command wrote."""
         entries = await self._system.ls(f"{self._workspace}/out")
         found = [entry for entry in entries if entry.name.startswith(f"{name}.part.")]
         return {f"{self._workspace}/out/{entry.name}": entry.size for entry in found}

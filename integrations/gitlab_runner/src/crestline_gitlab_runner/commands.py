@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crestline.client import System
 
 _RUNNER = os.getppid()
-"""The runner's pid, read before anything that takes time."""
+"""The runner's pid, read before anything slow."""
 
 
 def main(arguments: list[str]) -> int:
@@ -108,8 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextlib.asynccontextmanager
 async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[System]:
-    """Connect to the system as the identity of the job."""
-    gc.disable()  # what an import makes stays: looking through it meanwhile takes a quarter of the time
+    """Connect to the system with the identity of the job."""
+    gc.disable()  # imports create permanent objects, and collecting garbage meanwhile takes a quarter of the time
     from crestline.client import connect
     from crestline_gitlab_runner.identity import policy, project_client, site
     from crestline_gitlab_runner.state import folder_of
@@ -117,7 +117,8 @@ async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[Syst
     gc.freeze()
     gc.enable()
 
-    # Of the runner's own identity for all jobs; of a project's for the one job that has proved to know its secret.
+    # For the runner's own identity, the directory of all jobs; for a project's, that of the one job that has proved to
+    # know its secret.
     folder = folder_of(settings, job) if job and project_client(settings, job) else settings.state_dir
     session_cache = folder / "session_cache" if folder.exists() else None
     async with connect(site(settings, job), policy=policy(settings), session_cache=session_cache) as system:
@@ -125,7 +126,8 @@ async def connected(settings: Settings, job: CiJob | None) -> AsyncIterator[Syst
 
 
 def _stage(file: Path, work: Callable[[Settings, CiJob], Coroutine[Any, Any, None]], *, to_log: Any = None) -> int:
-    """Do a stage's work; returns what tells the runner how it went. Whatever is not the job's fault is ours."""
+    """Run a stage's work and return the exit code for the runner. A failure that the job did not cause is a system
+    failure."""
     job: CiJob | None = None
     try:
         job = CiJob.of_this_process()
@@ -167,7 +169,7 @@ def _first(error: Exception) -> Exception:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run it; SIGTERM and SIGINT cancel it, so that it can tidy up."""
+    """Run the work. SIGTERM and SIGINT cancel it, so that it can clean up."""
 
     async def cancellable() -> None:
         task = asyncio.current_task()

@@ -1,7 +1,7 @@
-"""Artifacts and caches between a job, this machine and GitLab.
+"""Moves artifacts and caches between a job, this machine and GitLab.
 
-The calls of the runner's helper are read from its scripts and carried out here: members of archives pass from one
-archive into another (`repack`), none is unpacked on this machine.
+The module reads the calls of the runner's helper from its scripts and carries them out. Members pass from one archive
+into another (`repack`). No archive is unpacked on this machine.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class Exchange:
     """The artifacts and caches of one CI job.
 
     Args:
+        settings: the configuration.
+        state: the job's state.
+        job: the job.
         project: the project's directory on the system.
     """
 
@@ -47,16 +50,16 @@ class Exchange:
             settings.state_dir / "caches", job.project, job.cache_scope, most=size(settings.limits.caches)
         )
 
-    # to the job
+    # To the job
 
     async def restore_caches(self, calls: Sequence[HelperCall]) -> None:
-        """Fetch each cache, or the first of its fallbacks that is there; without any, the job continues."""
+        """Fetch each cache, or the first existing one of its fallbacks. Without any, the job continues."""
         found_at: int | None = None
         for call in calls:
             if call.command != "cache-extractor":
                 continue
             if found_at is not None and call.depth > found_at:
-                continue  # a fallback of what was found
+                continue  # a fallback of a cache that was found
             found_at = None
             try:
                 if await self._restore(call):
@@ -89,7 +92,7 @@ class Exchange:
         """Fetch the artifacts of other jobs.
 
         Raises:
-            BuildFailureError, SystemFailureError: of one of them.
+            BuildFailureError, SystemFailureError: one of them could not be fetched.
         """
         for call in calls:
             if call.command != "artifacts-downloader":
@@ -102,21 +105,23 @@ class Exchange:
             log.remark(f"Artifacts of job {number} downloaded.")
 
     async def _fetched(self, archive: Path) -> None:
-        """Make an archive one that the job unpacks."""
+        """Convert an archive to the format that the job unpacks."""
         room = self._state.subdir("fetched")
         number = len(list(room.iterdir()))
         await self.repack("zip", archive, "tar", room / f"{number:04d}.tgz")
 
-    # from the job
+    # From the job
 
     async def deliver(self, bundle: Bundle, kind: str, source: Path) -> None:
-        """Hand what a job has packed to GitLab, or keep it as a cache.
+        """Upload a job's files to GitLab, or store them as a cache.
 
         Args:
-            kind: of the source: `tar` for an archive, `folder` for files.
+            bundle: the files.
+            kind: kind of the source: `tar` for an archive, `folder` for files.
+            source: the source.
 
         Raises:
-            BuildFailureError, SystemFailureError: that cannot be done.
+            BuildFailureError, SystemFailureError: the upload failed.
         """
         if bundle.is_cache:
             await self._keep(bundle, kind, source)
@@ -169,15 +174,15 @@ class Exchange:
                 await asyncio.to_thread(self._store.keep, self._key(call), archive)
         log.remark(f"Cache {_shown(call)} kept.")
 
-    # both
+    # Both directions
 
     async def repack(
         self, source_kind: str, source: Path, target_kind: str, target: Path, bundle: Bundle | None = None
     ) -> bool:
-        """Turn one archive into another in a process of its own; False: nothing was in it.
+        """Convert one archive to another in a separate process. Return False if it was empty.
 
         Raises:
-            BuildFailureError: beyond the limits, or unreadable.
+            BuildFailureError: the archive exceeds a limit or is malformed.
         """
         limits = self._settings.limits
         chosen = {"includes": bundle.includes, "excludes": list(bundle.excludes)} if bundle else {}
@@ -215,10 +220,10 @@ class Exchange:
         return True
 
     def check_size(self, number: int) -> None:
-        """Refuse what is larger than an archive may be.
+        """Refuse an archive that is too large.
 
         Raises:
-            BuildFailureError: it is.
+            BuildFailureError: the archive is too large.
         """
         if number > self._largest:
             raise BuildFailureError(
@@ -226,7 +231,7 @@ class Exchange:
             )
 
     def _key(self, call: HelperCall) -> str:
-        """A cache's key: where its file would lie, seen from the project."""
+        """Return a cache's key: the path of its file relative to the project."""
         file = posixpath.normpath(posixpath.join(self._project, call.value("file")))
         for folder in (self._state.cache_dir, self._state.builds_dir, self._state.record.workspace):
             if file.startswith(f"{folder}/"):  # these differ from job to job
@@ -242,7 +247,7 @@ class Exchange:
 
 
 def _of_python(python: Path) -> list[Path]:
-    """Where Python's own files are, unless that is with the system's."""
+    """Return the directories of Python's own files, unless they are among the system's."""
     return [path for path in {Path(sys.base_prefix).resolve(), python.parent} if not path.is_relative_to("/usr")]
 
 

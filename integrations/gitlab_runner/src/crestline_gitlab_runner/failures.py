@@ -1,4 +1,4 @@
-"""Whose fault it is: the three ways in which a stage of the driver ends."""
+"""The ways in which a stage of the driver can fail."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from crestline.model import CrestlineError
 
 
 class BuildFailureError(CrestlineError):
-    """The job failed by itself, or asks for what it may not have.
+    """The job failed by itself, or requests something that is not allowed.
 
     Attributes:
-        code: what `allow_failure:exit_codes` and `retry:exit_codes` see; None: nothing in particular.
+        code: exit code for `allow_failure:exit_codes` and `retry:exit_codes`; None: the default.
     """
 
     def __init__(self, message: str, *, hint: str = "", code: int | None = None) -> None:
@@ -18,8 +18,8 @@ class BuildFailureError(CrestlineError):
 
 
 class SystemFailureError(CrestlineError):
-    """The system, the gateway, the runner's machine or its configuration failed; repeating the job may help."""
+    """The system, the gateway, the runner's machine or its configuration failed. A retry of the job may help."""
 
 
 class RunnerGoneError(SystemFailureError):
-    """The runner for which the job would run is gone."""
+    """The runner of the job has ended."""

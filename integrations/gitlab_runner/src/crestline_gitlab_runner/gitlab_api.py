@@ -1,4 +1,4 @@
-"""Artifacts to and from a GitLab server, caches to and from the storage that the runner signed addresses for."""
+"""Artifacts to and from a GitLab server, and caches to and from the storage by the runner's signed URLs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _PAUSE = 5.0
 _MOST_REDIRECTS = 5
 _TIMEOUT = httpx.Timeout(60.0, read=600.0, write=600.0)
 _WHOLE = 4 * 3600.0
-"""seconds for an upload and its answer"""
+"""Seconds for an upload and its response."""
 _CHUNK = 1 << 20
 
 
 class NotFoundError(BuildFailureError):
-    """There is nothing at this address."""
+    """The URL does not exist."""
 
 
 class GitLabApi:
-    """What the runner's helper does over HTTP.
+    """The HTTP requests of the runner's helper.
 
     Args:
-        authority: certificates in PEM that the server is verified by beside the system's; empty: none.
-        largest: bytes of a download at most.
+        authority: PEM certificates of authorities in addition to the system's; empty: none.
+        largest: maximum bytes of a download.
     """
 
     def __init__(self, *, authority: str, largest: int) -> None:
@@ -50,11 +50,11 @@ class GitLabApi:
     async def upload_artifacts(
         self, server: str, job_id: str, token: str, archive: Path, *, name: str, query: Mapping[str, str]
     ) -> None:
-        """Hand an archive to GitLab as a job's artifacts.
+        """Upload an archive to GitLab as a job's artifacts.
 
         Raises:
             BuildFailureError: GitLab refuses it.
-            SystemFailureError: GitLab cannot be reached.
+            SystemFailureError: GitLab does not respond.
         """
         url = f"{server.rstrip('/')}/api/v4/jobs/{int(job_id)}/artifacts"
 
@@ -79,23 +79,23 @@ class GitLabApi:
         """Fetch a job's artifacts.
 
         Raises:
-            NotFoundError: it has none.
+            NotFoundError: the job has none.
             BuildFailureError, SystemFailureError: as `upload_artifacts`.
         """
         url = f"{server.rstrip('/')}/api/v4/jobs/{int(job_id)}/artifacts?direct_download=true"
         await self._download(url, {"JOB-TOKEN": token}, target, "The artifacts")
 
     async def download_cache(self, url: str, target: Path) -> None:
-        """Fetch a cache from an address that the runner signed.
+        """Fetch a cache from a signed URL of the runner.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the cache does not exist.
             BuildFailureError, SystemFailureError: as `upload_artifacts`.
         """
         await self._download(url, {}, target, "The cache")
 
     async def upload_cache(self, url: str, headers: Mapping[str, str], archive: Path) -> None:
-        """Hand a cache to an address that the runner signed.
+        """Upload a cache to a signed URL of the runner.
 
         Raises:
             BuildFailureError, SystemFailureError: as `upload_artifacts`.
@@ -167,14 +167,14 @@ class GitLabApi:
 
 
 def is_of_project(url: str, project_id: int) -> bool:
-    """Whether an address of a cache's is one of the project's own, whatever the cache's key says."""
+    """Whether the URL of a cache belongs to the project, regardless of the cache's key."""
     path = unquote(urlsplit(url).path)
-    first = re.search(r"/project/(\d+)/", path)  # what follows is the key
+    first = re.search(r"/project/(\d+)/", path)  # the key follows
     return ".." not in path.split("/") and first is not None and int(first[1]) == project_id
 
 
 def safe_name(text: str) -> str:
-    """A file name without directories and control characters."""
+    """Return a file name without directories and control characters."""
     return re.sub(r"[\x00-\x1f\x7f\"\\]", "_", text.rpartition("/")[2])[:200]
 
 
@@ -196,5 +196,5 @@ def _said(error: httpx.HTTPError) -> str:
 
 
 def _status(answer: httpx.Response) -> str:
-    """The status as HTTP words it: a server may repeat a token in words of its own."""
+    """Return the status with HTTP's own phrase, because a server may repeat a token in its own."""
     return f"{answer.status_code} {httpx.codes.get_reason_phrase(answer.status_code)}".rstrip()

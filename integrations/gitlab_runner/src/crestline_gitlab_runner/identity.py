@@ -1,7 +1,7 @@
-"""Who we are at the gateway: the project's own client if its variables name one and the site allows that, else the
+"""The identity at the gateway: the project's own client if its variables name one and the site allows it, otherwise the
 runner's.
 
-Addresses come from the configuration alone: a job's variables may repeat them, never change them.
+Addresses come only from the configuration. A job's variables can repeat them but not change them.
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ if TYPE_CHECKING:
     from crestline.client import Policy, Site, System
 
 Connect = Callable[[], AbstractAsyncContextManager["System"]]
-"""opens the system with the identity of one CI job"""
+"""Opens the system with the identity of one CI job."""
 
 _MOST_RETRIES = 1000
-"""so many that the time decides"""
+"""Return the id and secret in the job's variables, or None.
+
+Raises:
+    BuildFailureError: one of them is missing, the addresses differ, or the site does not allow it.
+"""
 _ID, _SECRET = "F7T_CLIENT_ID", "F7T_CLIENT_SECRET"
 
 
 def project_client(settings: Settings, job: CiJob | None) -> tuple[str, str] | None:
-    """The id and secret that the job's variables name, if any.
+    """Return the gateway's site with the identity of this job.
+
+    Args:
+        settings: the configuration.
+        job: None for work without a job (`gc`): the runner's own identity.
 
     Raises:
-        BuildFailureError: half of them, other addresses, or the site does not allow it.
+        ConfigError: the runner's identity cannot be used.
+        BuildFailureError: as `project_client`.
     """
     if job is None:
         return None

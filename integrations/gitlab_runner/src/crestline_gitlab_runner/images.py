@@ -1,4 +1,4 @@
-"""`image:` of a job, as the command that runs its script on the system."""
+"""`image:` of a job as the command that runs its script on the system."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SCHEME = re.compile(r"[a-z-]+://")
 
 
 def launch(images: Images, image: str, workspace: str, shell: str, script: str, *, per_rank: bool) -> list[str]:
-    """Lines of sh that run `script` (an absolute path on the system).
+    """Return the shell lines that run `script` (an absolute path on the system).
 
     Raises:
-        BuildFailureError: the image's name cannot be one, is not allowed, or images are not run here.
+        BuildFailureError: the image's name is invalid or not allowed, or images are not supported here.
         ConfigError: the template is incomplete.
     """
     command = [shell, script]
@@ -58,7 +58,7 @@ def launch(images: Images, image: str, workspace: str, shell: str, script: str, 
 
 
 def _enroot(image: str) -> str:
-    """`registry#name`, as Enroot writes an image of another registry than the default one."""
+    """Return `registry#name`, Enroot's format for an image of another registry than the default one."""
     host, slash, rest = image.partition("/")
     if slash and not image.startswith("/") and ("." in host or ":" in host) and "#" not in image:
         return f"{host}#{rest}"

@@ -1,4 +1,4 @@
-"""What the job's log in GitLab shows: the job's own bytes, and remarks of the driver."""
+"""The job's log in GitLab: the job's own output, and messages of the driver."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _GREY, _RED, _END = b"\x1b[0;36m", b"\x1b[31;1m", b"\x1b[0m"
 
 
 def write(content: bytes) -> None:
-    """The job's own output, byte for byte.
+    """Write the job's own output unchanged.
 
     Raises:
-        BrokenPipeError: the runner is gone.
+        BrokenPipeError: the runner has ended.
     """
     while content:
         content = content[os.write(1, content) :]
 
 
 def remark(text: str) -> None:
-    """Write a line for the user into the job's log."""
+    """Write a message for the user into the job's log."""
     write(_GREY + plain(text).encode() + _END + b"\n")
 
 
@@ -30,5 +30,5 @@ def failure(text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Text with control characters escaped: names that others chose must not drive the log."""
+    """Return text with control characters escaped, because names of others must not control the log."""
     return printable(text)

@@ -1,7 +1,7 @@
-"""Paths of artifacts and caches: variables filled in as text, patterns as regular expressions for `grep -E`.
+"""Paths of artifacts and caches: variables expanded as text, patterns as regular expressions for `grep -E`.
 
-Patterns are those of the runner's helper: `*`, `?`, `[...]`, `{a,b}` and `**`, a backslash before what is meant
-literally. Matching happens in the job (`pack_script`) or, for a job that has ended, in `repack`; both read the same
+Patterns are those of the runner's helper: `*`, `?`, `[...]`, `{a,b}` and `**`, with a backslash before a literal
+character. Matching happens in the job (`pack_script`) or, for a job that has ended, in `repack`. Both use the same
 expressions.
 """
 
@@ -19,7 +19,7 @@ _MAGIC = "*?[{"
 _LONGEST = 4096
 _LONGEST_NAME = 255
 _DEEPEST = 100
-"""braces within each other"""
+"""Maximum nesting of braces."""
 _MULTIBYTE = "[\xc0-\xff][\x80-\xbf]*"
 _ANY = f"([^/\x80-\xff]|{_MULTIBYTE})"
 """One character in UTF-8, for expressions that are matched byte by byte."""
@@ -29,8 +29,8 @@ class Pattern(msgspec.Struct, frozen=True):
     """A pattern below the project's directory.
 
     Attributes:
-        text: as the job wrote it.
-        start: the directory or file to search in, `./` and what has no wildcard.
+        text: the job's own text.
+        start: the directory or file to search in, `./` and the part without a wildcard.
         expression: matches paths that begin with `./`, as latin-1 text; empty: everything below `start`.
     """
 
@@ -40,13 +40,13 @@ class Pattern(msgspec.Struct, frozen=True):
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be used; the text says why."""
+    """An invalid pattern; the text gives the reason."""
 
 
 def fill_in(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$NAME` and `${NAME}` by the job's variables; unknown ones by nothing, all else stays.
+    """Replace `$NAME` and `${NAME}` by the job's variables, and unknown ones by an empty string.
 
-    Values are cut where they become longer together than a path can be: names without end would fill the memory.
+    Values are truncated if together they are longer than a path can be, because they could fill the memory.
     """
     left = _LONGEST + 1
 
@@ -60,18 +60,19 @@ def fill_in(text: str, variables: Mapping[str, str]) -> str:
 
 
 def is_too_long(path: str, most: int = _LONGEST) -> bool:
-    """Whether no file system takes a path: more than `most` bytes, or 255 in one name."""
+    """Whether a path is too long for file systems: more than `most` bytes, or more than 255 in one name."""
     return len(os.fsencode(path)) > most or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/"))
 
 
 def compile_pattern(text: str, project: str) -> Pattern:
-    """A pattern of a job's.
+    """Compile a pattern of a job.
 
     Args:
-        project: the project's directory on the system, which absolute patterns begin with.
+        text: the pattern.
+        project: the project's directory on the system, with which absolute patterns begin.
 
     Raises:
-        PatternError: it leads out of the project, or is malformed.
+        PatternError: the pattern leaves the project, or is malformed.
     """
     if len(text) > _LONGEST or "\0" in text:
         raise PatternError("it is too long, or holds a NUL")
@@ -94,7 +95,7 @@ def compile_pattern(text: str, project: str) -> Pattern:
 
 
 def compile_exclusion(text: str, project: str) -> str:
-    """The expression of a path to leave out; unlike a pattern it names no directory's content.
+    """Return the expression of a path to exclude. Unlike a pattern, it does not include a directory's content.
 
     Raises:
         PatternError: as `compile_pattern`.
@@ -106,7 +107,7 @@ def compile_exclusion(text: str, project: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The leading components without a wildcard, unescaped, and the rest."""
+    """Return the leading components without a wildcard, unescaped, and the rest."""
     parts = text.rstrip("/").split("/") if text.strip("/") else [text]
     base: list[str] = []
     while parts and not _is_wild(parts[0]):
@@ -122,7 +123,7 @@ def _is_wild(part: str) -> bool:
 
 
 def _expression(text: str) -> str:
-    """A wildcard pattern as an extended regular expression, one byte a character."""
+    """Convert a wildcard pattern to an extended regular expression with one character per byte."""
     out: list[str] = []
     groups = 0
     at = 0
@@ -168,7 +169,7 @@ def _expression(text: str) -> str:
 
 
 def _set(text: str, at: int) -> tuple[str, int]:
-    """`[...]` as alternatives and ranges of single bytes."""
+    """Convert `[...]` to alternatives and ranges of single bytes."""
     match = re.compile(r"\[([!^]?)((?:\\.|[^\]\\])+)\]", re.DOTALL).match(text, at)
     if match is None:
         raise PatternError("a [ has no ]")
@@ -182,7 +183,7 @@ def _set(text: str, at: int) -> tuple[str, int]:
         raise PatternError("a range that ends before it begins")
     wanted = {code for first, last in ranges for code in range(ord(first), ord(last) + 1)} - {ord("/")}
     if match[1]:
-        wanted = set(range(1, 128)) - {ord("/"), ord("\n")} - wanted  # `literal` makes any character of a newline
+        wanted = set(range(1, 128)) - {ord("/"), ord("\n")} - wanted  # `literal` replaces a newline by any character
     if not wanted:
         raise PatternError("a [ matches nothing")
     alternatives = [literal(chr(code)) for code in sorted(wanted)] + ([_MULTIBYTE] if match[1] else [])
@@ -190,6 +191,6 @@ def _set(text: str, at: int) -> tuple[str, int]:
 
 
 def literal(text: str) -> str:
-    """Text that stands for itself, byte by byte; a newline would end an expression of grep."""
+    """Escape text byte by byte. A newline would end an expression of grep."""
     data = text.encode(errors="surrogateescape").decode("latin-1")
     return re.sub(r"[.^$*+?()\[\]{}|\\]", r"\\\g<0>", data).replace("\n", "[^/]")

@@ -1,4 +1,4 @@
-"""`config` and `prepare`: where a job works, and its submission."""
+"""`config` and `prepare`: the directories of a job, and its submission."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 async def describe(settings: Settings, job: CiJob, connect: Connect) -> dict[str, Any]:
-    """The answer of `config_exec`; the job's folder here begins to exist."""
+    """Return the answer of `config_exec`, and create the job's directory on this machine."""
     folder = folder_of(settings, job)
     state = State.find(folder)
-    if state is not None and state.record.over:  # an earlier try has ended it, and could not remove all of it
+    if state is not None and state.record.over:  # an earlier attempt has ended it, and could not remove everything
         state.forget()
         state = None
     if state is None:
@@ -46,10 +46,10 @@ async def describe(settings: Settings, job: CiJob, connect: Connect) -> dict[str
 
 
 async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
-    """Submit the job that the CI job runs in; a repeated `prepare` finds it.
+    """Submit the job in which the CI job runs. A repeated `prepare` finds it.
 
     Raises:
-        BuildFailureError: the CI job asks for what it may not have.
+        BuildFailureError: the CI job requests something that is not allowed.
         SystemFailureError: the job ended before it could be used.
     """
     state = known_state(settings, job)
@@ -84,10 +84,10 @@ async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
 
 
 def known_state(settings: Settings, job: CiJob) -> State:
-    """What `config` has begun.
+    """Load the state that `config` has created.
 
     Raises:
-        SystemFailureError: nothing is known.
+        SystemFailureError: the state does not exist.
     """
     state = State.find(folder_of(settings, job))
     if state is None:
@@ -100,7 +100,7 @@ def known_state(settings: Settings, job: CiJob) -> State:
 
 
 async def _root(settings: Settings, client_id: str, connect: Connect) -> str:
-    """Where workspaces lie on the system; the gateway is asked once for each identity."""
+    """Return the directory of workspaces on the system. The gateway is asked once for each identity."""
     root = settings.workspace.root
     if root and "$USER" not in root:
         return f"{root}/{settings.name}"
@@ -119,7 +119,7 @@ async def workspaces(settings: Settings, system: System) -> str:
     """Return the directory of all workspaces of this runner, for the connected user.
 
     Raises:
-        SystemFailureError: it has a name that scripts would have to quote.
+        SystemFailureError: scripts would have to quote its name.
     """
     root = settings.workspace.root
     if root and "$USER" not in root:

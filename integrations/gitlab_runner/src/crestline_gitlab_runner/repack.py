@@ -1,9 +1,8 @@
-"""Turn what a job has packed into what GitLab keeps, and the other way round, without unpacking any of it.
+"""Converts a job's archives to those of GitLab, and the reverse, without unpacking them.
 
-This file runs as a program of its own (`python -I repack.py`), confined where that can be had, with limits on memory
-and time, no credentials and an empty environment. It opens the two files that it is told of and no other: members pass
-from one archive into the other, and those whose names or links would leave the project are left out and named on
-standard output.
+This file runs as a separate program (`python -I repack.py`), confined if possible, with limits of memory and time,
+without credentials and with an empty environment. It opens only the two given files. Members pass from one archive into
+the other. Members whose names or links would leave the project are skipped and listed on standard output.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
 class Limits:
-    """What an archive may hold, counted while it passes.
+    """Limits of an archive's content, counted while it passes.
 
     Args:
-        packed: bytes of the archive, which `ratio` is measured against.
+        packed: bytes of the archive, to which `ratio` applies.
     """
 
     def __init__(self, packed: int, *, members: int, unpacked: int, ratio: int) -> None:
@@ -71,7 +70,7 @@ class TooLargeError(Exception):
 
 
 class Member:
-    """A file, directory or link on its way from one archive into the other."""
+    """A file, directory or link that passes from one archive into the other."""
 
     def __init__(self, name: str, mode: int, modified: float, *, link: str | None = None) -> None:
         self.name = name
@@ -90,7 +89,7 @@ class Gate:
     """Decides which members pass.
 
     Args:
-        project: the project's directory on the system; absolute links into it are made relative.
+        project: the project's directory on the system. Absolute links into it are made relative.
     """
 
     def __init__(self, project: str) -> None:
@@ -100,7 +99,7 @@ class Gate:
         self._remarks = 0
 
     def admit(self, name: str) -> str | None:
-        """The cleaned name of a member, or None for one that is left out."""
+        """Return the normalised name of a member, or None if it is skipped."""
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if not parts:
             return None
@@ -118,7 +117,7 @@ class Gate:
         return clean
 
     def admit_link(self, name: str, target: str) -> str | None:
-        """Where a link may lead: to below the project, upwards only at its beginning."""
+        """Return the target of a link if it is below the project, with `..` only at its beginning."""
         if target.startswith(f"{self._project}/"):
             target = posixpath.relpath(target, posixpath.dirname(f"{self._project}/{name}"))
         parts = [part for part in target.split("/") if part not in ("", ".")]
@@ -131,11 +130,11 @@ class Gate:
         return "/".join(parts)
 
     def replace(self, name: str) -> None:
-        """A member that is not a link takes the place of one."""
+        """Record that a member that is not a link replaces a link."""
         self._links.discard(name)
 
     def refuse(self, name: str, why: str) -> str | None:
-        """Say that a member is left out; returns None in place of its name."""
+        """Report that a member is skipped, and return None in place of its name."""
         self._remarks += 1
         if self._remarks <= _MOST_REMARKS:
             print(f"Left out: {name!r}: {why}.")
@@ -145,11 +144,11 @@ class Gate:
 
 
 def from_tar(source: IO[bytes], gate: Gate, limits: Limits) -> Iterator[Member]:
-    """The members of a tar archive in gzip; git's own files are left out."""
+    """Yield the members of a tar archive in gzip, without git's own files."""
     with tarfile.open(fileobj=source, mode="r|gz", errorlevel=1) as archive:
         for entry in archive:
             limits.count_member()
-            limits.count_bytes(entry.size)  # also of what is left out: it is unpacked to get past it
+            limits.count_bytes(entry.size)  # also of skipped ones, which are unpacked too
             name = gate.admit(entry.name)
             if name is None or ".git" in name.split("/"):
                 continue
@@ -169,7 +168,7 @@ def from_tar(source: IO[bytes], gate: Gate, limits: Limits) -> Iterator[Member]:
 
 
 def from_zip(source: IO[bytes], gate: Gate, limits: Limits) -> Iterator[Member]:
-    """The members of a zip archive."""
+    """Yield the members of a zip archive."""
     with zipfile.ZipFile(source) as archive:
         for entry in archive.infolist():
             limits.count_member()
@@ -200,7 +199,7 @@ def from_zip(source: IO[bytes], gate: Gate, limits: Limits) -> Iterator[Member]:
 
 
 def from_folder(folder: str, gate: Gate, limits: Limits, chosen: Any) -> Iterator[Member]:
-    """Files below a folder that holds what was fetched from a job that has ended."""
+    """Yield the files below a directory that was fetched from a job that has ended."""
     includes = [re.compile(each.encode("latin-1"), re.DOTALL) for each in chosen["includes"]]
     excludes = [re.compile(each.encode("latin-1"), re.DOTALL) for each in chosen["excludes"]]
     for place, folders, files in os.walk(os.fsencode(folder)):
@@ -231,7 +230,7 @@ def from_folder(folder: str, gate: Gate, limits: Limits, chosen: Any) -> Iterato
 
 
 def to_zip(members: Iterator[Member], target: IO[bytes]) -> int:
-    """Write members into a zip archive; returns how many."""
+    """Write members into a zip archive and return their number."""
     count = 0
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1, strict_timestamps=False) as archive:
         for count, member in enumerate(members, 1):  # noqa: B007
@@ -254,7 +253,7 @@ def to_zip(members: Iterator[Member], target: IO[bytes]) -> int:
 
 
 def to_tar(members: Iterator[Member], target: IO[bytes]) -> int:
-    """Write members into a tar archive in gzip; returns how many."""
+    """Write members into a tar archive in gzip and return their number."""
     count = 0
     with tarfile.open(fileobj=target, mode="w:gz", compresslevel=1, format=tarfile.GNU_FORMAT) as archive:
         for count, member in enumerate(members, 1):  # noqa: B007
@@ -274,7 +273,7 @@ def to_tar(members: Iterator[Member], target: IO[bytes]) -> int:
 
 
 def to_gzip(members: Iterator[Member], target: IO[bytes]) -> int:
-    """Write files one after the other, each in gzip under its own name; returns how many."""
+    """Write files one after the other, each in gzip under its own name, and return their number."""
     count = 0
     for member in members:
         if member.content is not None:
@@ -286,7 +285,7 @@ def to_gzip(members: Iterator[Member], target: IO[bytes]) -> int:
 
 
 def to_raw(members: Iterator[Member], target: IO[bytes]) -> int:
-    """Write the only file as it is; returns how many there were."""
+    """Write the only file unchanged, and return the number of files."""
     count = 0
     for member in members:
         if member.content is not None:
@@ -298,13 +297,13 @@ def to_raw(members: Iterator[Member], target: IO[bytes]) -> int:
 
 
 _UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError)
-"""What the libraries raise for archives that are not whole; RuntimeError for encryption and unknown methods."""
+"""Errors of the libraries for incomplete archives; RuntimeError for encryption and unknown methods."""
 _SOURCES = {"tar": from_tar, "zip": from_zip}
 _TARGETS = {"zip": to_zip, "tar": to_tar, "gzip": to_gzip, "raw": to_raw}
 
 
 def main(arguments: list[str]) -> int:
-    """`repack.py SOURCE-KIND SOURCE TARGET-KIND TARGET OPTIONS-AS-JSON`; returns the exit code."""
+    """Run `repack.py SOURCE-KIND SOURCE TARGET-KIND TARGET OPTIONS-AS-JSON` and return the exit code."""
     kind, source, target_kind, target, options = arguments
     asked = json.loads(options)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

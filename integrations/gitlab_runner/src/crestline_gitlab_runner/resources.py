@@ -1,6 +1,6 @@
-"""What a CI job asks for: typed `CRESTLINE_*`, `SLURM_*` as sbatch's options are called, or `SCHEDULER_PARAMETERS`.
+"""The resources of a CI job: typed `CRESTLINE_*`, `SLURM_*` named after sbatch's options, or `SCHEDULER_PARAMETERS`.
 
-If several set the same resource, the first of these takes precedence; unset ones come from the configuration.
+If several set the same resource, the first of these takes precedence. Unset ones come from the configuration.
 """
 
 from __future__ import annotations
@@ -76,25 +76,26 @@ _SHORT = {
     "n": "ntasks", "c": "cpus-per-task", "G": "gpus",
 }  # fmt: skip
 _IMPLY_NODES = frozenset({"tasks", "tasks_per_node", "cpus_per_task", "memory", "gpus"})
-"""What could make the scheduler choose any number of nodes."""
+"""Options with which the scheduler could choose any number of nodes."""
 _FREE = frozenset(_SLURM_DIRECTIVES.values())
 _VALUE = re.compile(r"[A-Za-z0-9_.,:=+*@%&|()\[\]/-]+")
 
 
 def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tuple[JobSpec, list[str]]:
-    """The resources of a job, checked against the site's limits.
+    """Return the resources of a job, checked against the site's limits.
 
     Args:
-        variables: the job's; a user has chosen them.
+        defaults: the configured defaults and limits.
+        variables: the job's variables, which a user has chosen.
         ci_timeout: seconds that GitLab gives the job; 0: unknown.
 
     Returns:
-        a `JobSpec` without script, and remarks for the log.
+        a `JobSpec` without a script, and messages for the log.
 
     Raises:
-        BuildFailureError: what is wrong and how to write it.
+        BuildFailureError: a value is invalid; contains the correct format.
     """
-    found: dict[str, tuple[str, str]] = {}  # field -> (its text, who says so)
+    found: dict[str, tuple[str, str]] = {}  # field -> (its text, its source)
     directives: dict[str, str] = {}
     for table in (_TYPED, _SLURM):
         for variable, field in table.items():
@@ -160,7 +161,7 @@ def _checked(value: str, who: str) -> str:
 
 
 def _parameters(text: str) -> list[tuple[str, str]]:
-    """sbatch options as they are written on a command line."""
+    """Parse sbatch options of a command line."""
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -208,11 +209,11 @@ class _Limits:
                 )
 
     def most(self, field: str) -> int | None:
-        """The largest number allowed of something."""
+        """Return the largest allowed number of a resource."""
         return self._most.get(field)
 
     def check_implied(self, values: Mapping[str, str | int]) -> None:
-        """Check what two of nodes, tasks and tasks per node say of the third."""
+        """Check the third of nodes, tasks and tasks per node, which the other two imply."""
         nodes, tasks, per_node = (int(values.get(field, 0)) for field in ("nodes", "tasks", "tasks_per_node"))
         if tasks and per_node:
             self.check("nodes", str(-(-tasks // per_node)), f"{tasks} tasks, {per_node} per node")

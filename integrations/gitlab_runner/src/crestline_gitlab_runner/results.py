@@ -1,4 +1,4 @@
-"""What a job's artifacts and caches consist of, and the script that packs them where they are: in the job."""
+"""The files of a job's artifacts and caches, and the script that packs them in the job."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from crestline_gitlab_runner.runner_script import HelperCall
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """Files that the runner's helper was asked to take.
+    """Files that the runner's helper was asked to collect.
 
     Attributes:
-        patterns: which, below the project.
-        excludes: expressions of paths to leave out.
-        untracked: whether also what git does not keep.
+        patterns: patterns below the project.
+        excludes: expressions of paths to exclude.
+        untracked: whether to include files that git does not track.
     """
 
     call: HelperCall
@@ -28,10 +28,11 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, call: HelperCall, variables: Mapping[str, str], project: str) -> Bundle:
-        """What a call names; what it may not name is left out and said in the log.
+        """Return the files of a call. Forbidden paths are left out and reported in the log.
 
         Args:
-            variables: of the job; in patterns they are filled in as text.
+            call: the call of the helper.
+            variables: variables of the job, expanded in patterns as text.
             project: the project's directory on the system.
         """
         patterns, excludes = [], []
@@ -49,7 +50,7 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @property
     def is_cache(self) -> bool:
-        """Whether these are a cache's files, without which a pipeline continues."""
+        """Whether these are the files of a cache, without which a pipeline continues."""
         return self.call.command == "cache-archiver"
 
     @property
@@ -59,14 +60,14 @@ class Bundle(msgspec.Struct, frozen=True):
 
     @property
     def includes(self) -> list[str]:
-        """Expressions that match all that is wanted, for `repack`."""
+        """Expressions that match all requested files, for `repack`."""
         if self.untracked:
             return ["^"]
         return [each.expression or _everything_below(each.start) for each in self.patterns]
 
     @property
     def starts(self) -> list[str]:
-        """The directories and files, below the project, in which everything lies."""
+        """The directories and files, below the project, that contain all matches."""
         if self.untracked:
             return ["."]
         found = sorted({each.start.removeprefix("./") for each in self.patterns})
@@ -76,15 +77,15 @@ class Bundle(msgspec.Struct, frozen=True):
 def pack_script(
     project: str, bundles: list[tuple[Bundle, str]], part_size: int, *, tracked: str, scratch: str
 ) -> bytes:
-    """The script for bash that packs in the job what matches.
+    """Return the bash script that packs matching files in the job.
 
-    What is missing or cannot be read is named in the log; the rest arrives.
+    It reports missing and unreadable files in the log and packs the rest.
 
     Args:
-        project: directory on the system, as are all paths.
-        bundles: each with the beginning of the names of its archive's parts.
-        tracked: file with the names that git keeps.
-        scratch: beginning of the names of temporary files.
+        project: directory on the system, as all paths.
+        bundles: each with the prefix of the names of its archive's parts.
+        tracked: file with the names that git tracks.
+        scratch: prefix of the names of temporary files.
     """
     lines = [
         f"cd {_word(project)} 2>/dev/null || "
@@ -128,7 +129,7 @@ def pack_script(
 
 
 def _word(text: str) -> str:
-    """A path as a word, its bytes as characters of the same number."""
+    """Quote a path as a shell word, with one character per byte."""
     return shlex.quote(text.encode(errors="surrogateescape").decode("latin-1"))
 
 

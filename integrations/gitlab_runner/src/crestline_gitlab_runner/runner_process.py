@@ -1,7 +1,7 @@
 """The process of the runner, which no stage of a job may outlive.
 
-A stage whose runner dies before the stage asks for its parent finds another one: the process that took it over. So
-`config` notes which process called it.
+If its runner dies early, a stage finds another parent: the process that adopted it. Therefore `config` records which
+process called it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def identify(pid: int) -> str:
-    """Return the pid and the start time of a process that runs, empty for one that has ended.
+    """Return the pid and the start time of a running process, or an empty string if it has ended.
 
-    Example: `4711 93810`, the second number in ticks of the kernel since it was booted.
+    Example: `4711 93810`. The second number is in ticks of the kernel since the boot.
     """
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -22,5 +22,5 @@ def identify(pid: int) -> str:
 
 
 def runs(identity: str) -> bool:
-    """Whether a process that `identify` has described still runs."""
+    """Whether the process that `identify` has described still runs."""
     return identify(int(identity.partition(" ")[0])) == identity

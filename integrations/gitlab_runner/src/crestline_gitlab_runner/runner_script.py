@@ -1,8 +1,9 @@
-"""What a script of the runner's asks for, read as text: no shell ever sees it on this machine.
+"""Reads the runner's scripts as text. No shell on this machine ever runs them.
 
-The runner hands over each stage as a script for bash. Of the stages that run on the runner's machine two things are
-read from it: the calls of the runner's own helper (artifacts and caches) and the address of the repository. Words are
-unquoted in the three ways in which runners quote them; nothing in them is expanded.
+The runner passes each stage as a bash script. From the stages that run on the runner's machine, this module reads the
+calls of the runner's own helper (artifacts and caches) and the address of the repository. It unquotes words in the
+three
+ways in which runners quote them, and expands nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ HELPER_COMMANDS = frozenset({"artifacts-uploader", "artifacts-downloader", "cach
 _FLAGS = frozenset({"--untracked", "--verbose", "--generate-artifacts-metadata"})
 """Options of the helper without a value."""
 _DOCUMENT = re.compile(r"<<[ ]*(\w+)([^\n]*)\n(?:(?!\1\n)[^\n]*\n)*\1(?=\n)")
-"""A here-document with the rest of its line: the runner writes the environment of its helper by them."""
+"""A here-document with the rest of its line, by which the runner writes the environment of its helper."""
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "!", "{"})
 _ANSI = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 _GO = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
@@ -29,8 +30,8 @@ class HelperCall(msgspec.Struct, frozen=True):
     """One call of the runner's helper.
 
     Attributes:
-        command: `artifacts-uploader` and so on.
-        depth: how many `if` stand around it; a fallback of a cache stands deeper than the cache itself.
+        command: such as `artifacts-uploader`.
+        depth: number of enclosing `if`s. A fallback of a cache is deeper than the cache itself.
     """
 
     command: str
@@ -38,29 +39,29 @@ class HelperCall(msgspec.Struct, frozen=True):
     depth: int
 
     def values(self, option: str) -> list[str]:
-        """All values of an option that takes one."""
+        """Return all values of an option."""
         return [value for name, value in self._options() if name == f"--{option}"]
 
     def value(self, option: str) -> str:
-        """The last value of an option, empty if it has none."""
+        """Return the last value of an option, or an empty string."""
         return (self.values(option) or [""])[-1]
 
     def has(self, flag: str) -> bool:
-        """Whether an option without a value is there."""
+        """Whether an option without a value is present."""
         return (f"--{flag}", "") in self._options()
 
     def _options(self) -> Iterator[tuple[str, str]]:
-        """Options and their values; a value that looks like an option is a value."""
+        """Yield options and their values. A value that looks like an option is a value."""
         words = iter(self.arguments)
         for word in words:
             yield (word, "") if word in _FLAGS or not word.startswith("--") else (word, next(words, ""))
 
 
 def helper_calls(script: bytes) -> list[HelperCall]:
-    """The calls of the runner's helper in a stage's script, in their order.
+    """Return the calls of the runner's helper in a stage's script, in their order.
 
     Raises:
-        BuildFailureError: the script is quoted in a way that cannot be read without a shell.
+        BuildFailureError: the quoting of the script cannot be read without a shell.
     """
     found = []
     depth = 0
@@ -76,7 +77,7 @@ def helper_calls(script: bytes) -> list[HelperCall]:
 
 
 def repository_url(script: bytes) -> str | None:
-    """The address that the runner fetches sources from, as it stands in the script of `get_sources`."""
+    """Return the address of the sources in the script of `get_sources`."""
     for words in _commands(_body(script)):
         while words and words[0] in _KEYWORDS:
             words = words[1:]
@@ -86,7 +87,7 @@ def repository_url(script: bytes) -> str | None:
 
 
 def _body(script: bytes) -> str:
-    """The text that the script hands to `eval`; bytes as characters of the same number."""
+    """Return the text that the script passes to `eval`, with one character per byte."""
     text = script.decode("latin-1")
     match = re.search(r"\beval (?=\S)", text)
     if match is None:
@@ -100,7 +101,7 @@ def _body(script: bytes) -> str:
 
 
 def _commands(text: str) -> Iterator[list[str]]:
-    """Split text into commands of unquoted words; redirections and expansions stay as they are written."""
+    """Split text into commands of unquoted words. Redirections and expansions stay as written."""
     words: list[str] = []
     word: str | None = None
     at = 0
@@ -127,7 +128,7 @@ def _commands(text: str) -> Iterator[list[str]]:
 
 
 def _piece(text: str, at: int) -> tuple[str, int]:
-    """The quoted or plain piece of a word that begins at a place, and where it ends."""
+    """Return the quoted or plain piece of a word at a position, and its end."""
     if text.startswith("$'", at):
         end = _closing(text, at + 2, "'")
         return _ANSI.sub(_character, text[at + 2 : end]), end + 1

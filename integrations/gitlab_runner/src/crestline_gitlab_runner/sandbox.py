@@ -1,9 +1,10 @@
-"""Confine programs that touch a job's data on the runner's machine.
+"""Confines programs that use a job's data on the runner's machine.
 
-They see the system's programs and libraries read-only, the files that they are given, and one folder to write in; no
-other file of the machine, no other process, no capability, and a network only where they need one. Bubblewrap does
-this; where it is not installed, util-linux's `unshare` with a user namespace. Both need the kernel to allow user
-namespaces, or the runner to be root.
+They can read the system's programs and libraries and the given files, and write into one directory. They cannot access
+other files of the machine, other processes or capabilities, and have a network only if they need one. Bubblewrap does
+this, or util-linux's `unshare` with a user namespace if Bubblewrap is not installed. Both require that the kernel
+allows
+user namespaces, or that the runner is root.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-"""Where programs are looked up inside."""
+"""PATH inside the sandbox."""
 _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/alternatives", "/etc/ld.so.cache")
 _NETWORK = (
     *("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services"),
@@ -29,17 +30,17 @@ _NETWORK = (
     *("/etc/ca-certificates", "/usr/share/ca-certificates"),
 )
 _found: list[str] = []
-"""What `available` has found to work in this process."""
+"""The result of `available` in this process."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 class Sandbox(msgspec.Struct, frozen=True):
-    """What a confined program may reach.
+    """What a confined program can access.
 
     Attributes:
-        writable: the folder that it works in.
-        readable: further files and folders.
-        network: whether it has one.
+        writable: its working directory.
+        readable: further files and directories.
+        network: whether it has a network.
     """
 
     writable: Path
@@ -47,11 +48,11 @@ class Sandbox(msgspec.Struct, frozen=True):
     network: bool = False
 
     def command(self, arguments: Sequence[str], kind: str) -> list[str]:
-        """The command that runs a program confined by one of `_KINDS`."""
+        """Return the command that runs a program confined by one of `_KINDS`."""
         return _KINDS[kind](self, arguments)
 
     def bound(self) -> list[str]:
-        """All paths that can be read, none below another; of those of the system the ones that are there."""
+        """Return all readable paths, none below another, with the system's existing ones."""
         paths = [*_PROGRAMS, *(_NETWORK if self.network else ()), *map(str, self.readable)]
         found = {path for path in paths if os.path.lexists(path)}
         found |= {os.path.realpath(path) for path in found if path not in _PROGRAMS}
@@ -66,11 +67,12 @@ async def run(
     kind: str | None,
     output: int | None = None,
 ) -> tuple[int, bytes]:
-    """Run a program; when this coroutine is cancelled, all of its processes are killed.
+    """Run a program. When this coroutine is cancelled, all of its processes are killed.
 
     Args:
-        kind: how it is confined, as `available` found; None: not at all.
-        output: `asyncio.subprocess.PIPE` to get what it writes, else that goes to the job's log.
+        arguments: the program and its arguments.
+        kind: kind of confinement from `available`; None: unconfined.
+        output: `asyncio.subprocess.PIPE` to return its output; otherwise it goes to the job's log.
 
     Returns:
         its exit code and its output.
@@ -96,13 +98,13 @@ async def run(
 
 
 async def available(folder: Path) -> tuple[str | None, str]:
-    """How programs can be confined on this machine.
+    """Find out how programs can be confined on this machine.
 
     Args:
-        folder: a private folder to try it in.
+        folder: a private directory for the test.
 
     Returns:
-        the kind, None where there is none, and why not.
+        the kind, or None, and the reason if it is None.
     """
     if _found:
         return _found[0], ""

@@ -1,4 +1,4 @@
-"""The driver's configuration file: TOML on the trusted side, readable by the runner's user alone."""
+"""The driver's configuration file: TOML on the trusted side, readable by the runner's user only."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from crestline.private_files import read_config
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SAFE_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
-"""what bash never has to quote, so that it can be replaced in a runner's script; `$USER` is replaced first"""
+"""Paths that bash never has to quote, so that they can be replaced in a runner's script. `$USER` is replaced first."""
 
 
 class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which FirecREST, which system of it, and who we are there unless the project says."""
+    """The gateway, the system, and the identity of jobs without their own."""
 
     url: str
     system: str
@@ -33,25 +33,25 @@ class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_command: list[str] | None = None
     ca_file: str | None = None
     api: str = "firecrest"
-    """the facility API behind `url`, such as `iri`"""
+    """API of `url`, such as `firecrest` or `iri`."""
     options: dict[str, Any] = {}
-    """what that API needs to know, as `options` of a site in the sites file"""
+    """Options of that API, as `options` of a site in the sites file."""
     verify: bool = True
-    """False: skip certificate verification (tests only)"""
+    """Whether certificates are verified. False only for tests."""
     allow_job_credentials: bool = False
-    """a job may be its project's own client (F7T_CLIENT_ID and F7T_CLIENT_SECRET), at these URLs only"""
+    """Whether a job can use its project's own client (F7T_CLIENT_ID and F7T_CLIENT_SECRET), at these URLs only."""
 
 
 class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where jobs work on the system."""
+    """Directories of jobs on the system."""
 
     root: str = ""
-    """absolute; `$USER` is the user there. Empty: `.crestline-ci` in the user's default directory"""
+    """Absolute path; `$USER` is the user there. Empty: `.crestline-ci` in the user's default directory."""
     keep_on_failure: bool = False
 
 
 class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a job asks for where it says nothing, and what it may ask for."""
+    """Default resources of a job, and their limits."""
 
     account: str | None = None
     partition: str | None = None
@@ -61,9 +61,9 @@ class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nodes: int | None = None
     time: str | None = None
     directives: list[str] = []
-    """further sbatch options of every job"""
+    """Further sbatch options of every job."""
     allowed: list[str] = []
-    """limits: `partition:normal,debug`, `nodes<=8`, `time<=04:00:00`"""
+    """Limits: `partition:normal,debug`, `nodes<=8`, `time<=04:00:00`."""
 
 
 class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,10 +71,10 @@ class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     get_sources: Literal["host", "job"] = "host"
     artifacts: Literal["host", "unconfined"] = "host"
-    """`unconfined`: archives may be converted on this machine even where no process can be confined"""
+    """`unconfined`: archives can be converted on this machine even if processes cannot be confined."""
     launch: Literal["once", "per-rank"] = "once"
     shell: str = "bash"
-    """shell that runs the job's script"""
+    """Shell of the job's script."""
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,37 +82,37 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     runtime: Literal["none", "apptainer", "pyxis", "ce", "uenv", "custom"] = "none"
     command: list[str] = []
-    """of `custom`, before the shell; `{image}` and `{workspace}` are replaced"""
+    """Command for `custom`, before the shell; `{image}` and `{workspace}` are replaced."""
     allowed: list[str] = []
-    """patterns of a shell; empty: every image"""
+    """Wildcard patterns of allowed images; empty: all images."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on artifacts and caches, in both directions, whatever a job asks for."""
+    """Limits of artifacts and caches in both directions."""
 
     archive: str = "4G"
-    """bytes of one archive; also of what a job that has ended left behind"""
+    """Maximum bytes of one archive; also of the files that a job that has ended left."""
     unpacked: str = "32G"
-    """bytes of all files in one archive; also of a job's sources, with what git keeps of them"""
+    """Maximum bytes of all files in one archive; also of a job's sources with git's own data."""
     members: int = 1_000_000
-    """files, directories and links in one archive; also in a job's sources"""
+    """Maximum number of files, directories and links in one archive; also in a job's sources."""
     ratio: int = 250
-    """how many times larger than the archive its files may be, beyond the first 64 MiB"""
+    """Maximum ratio of an archive's files to its size, beyond the first 64 MiB."""
     caches: str = "16G"
-    """bytes of all caches of a project on this machine; the oldest are removed first"""
+    """Maximum bytes of all caches of a project on this machine. The oldest are removed first."""
 
 
 class Recovery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens when the runner or the gateway stops answering."""
+    """Behaviour if the runner or the gateway stops responding."""
 
     heartbeat_ttl: str = "10m"
-    """time without the runner after which the allocation ends itself, such as `10m`"""
+    """Time without the runner after which the allocation ends itself, such as `10m`."""
     gateway_budget: str = "10m"
-    """time without an answer of the gateway after which the driver gives up, such as `10m`"""
+    """Time without a response of the gateway after which the driver fails, such as `10m`."""
     state_dir: str = ""
-    """directory on the runner's machine; empty: in the user's state directory"""
+    """Directory on the runner's machine; empty: in the user's state directory."""
     remove_after: str = "7d"
-    """age after which `gc` removes what the runner's machine has no record of, such as `7d`"""
+    """Age after which `gc` removes files that the runner's machine has no record of, such as `7d`."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,7 +136,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     recovery: Recovery = Recovery()
     name: str = ""
-    """of this runner in paths; empty: the file's name"""
+    """Name of this runner in paths; empty: the file's name."""
 
     @property
     def heartbeat_ttl(self) -> int:
@@ -145,12 +145,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def gateway_budget(self) -> int:
-        """Seconds without an answer of the gateway after which the driver gives up."""
+        """Seconds without a response of the gateway after which the driver fails."""
         return seconds(self.recovery.gateway_budget)
 
     @property
     def state_dir(self) -> Path:
-        """Where this runner's jobs are remembered."""
+        """Directory of the records of this runner's jobs."""
         if self.recovery.state_dir:
             return Path(self.recovery.state_dir).expanduser() / self.name
         import platformdirs
@@ -162,7 +162,7 @@ def load_settings(file: Path) -> Settings:
     """Read a configuration file.
 
     Raises:
-        ConfigError: it cannot be used, or others may change it, or read secrets in it.
+        ConfigError: it is invalid, or other users can change it, or read secrets in it.
     """
     try:
         text = read_config(file)
@@ -187,10 +187,10 @@ def load_settings(file: Path) -> Settings:
 
 
 def seconds(text: str) -> int:
-    """`90s`, `10m`, `2h` or `7d` in seconds.
+    """Convert `90s`, `10m`, `2h` or `7d` to seconds.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: invalid duration.
     """
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if match is None:
@@ -199,10 +199,10 @@ def seconds(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """`500M`, `4G` or plain bytes as bytes.
+    """Convert `500M`, `4G` or plain bytes to bytes.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: invalid size.
     """
     match = re.fullmatch(r"(\d+)([KMGT]?)", text)
     if match is None:
@@ -211,10 +211,10 @@ def size(text: str) -> int:
 
 
 def secret_file(name: str, what: str) -> str:
-    """The one line in a file that holds a secret.
+    """Return the one line of a file with a secret.
 
     Raises:
-        ConfigError: it cannot be read, or others can.
+        ConfigError: it cannot be read, or other users can read it.
     """
     file = Path(name).expanduser()
     try:

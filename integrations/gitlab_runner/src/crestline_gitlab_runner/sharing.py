@@ -1,7 +1,7 @@
 """One allocation for several CI jobs: `CRESTLINE_ALLOC: name` in each of them.
 
-The first job of a project that names it allocates, the others find it. It ends with the job that says
-`CRESTLINE_ALLOC_RELEASE: "true"`, at its time limit, or when for `heartbeat_ttl` no job uses it.
+The first job of a project with the name allocates the nodes, and the others use them. The allocation ends with the job
+that sets `CRESTLINE_ALLOC_RELEASE: "true"`, at its time limit, or after `heartbeat_ttl` without a job.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def asked_for(job: CiJob) -> str | None:
-    """The name of the shared allocation that a job wants.
+    """Return the name of the shared allocation of a job, or None.
 
     Raises:
-        BuildFailureError: it cannot be one.
+        BuildFailureError: invalid name.
     """
     name = job.variables.get("CRESTLINE_ALLOC", "")
     if name and not re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", name):
@@ -38,9 +38,9 @@ def asked_for(job: CiJob) -> str | None:
 
 
 async def find_or_begin(settings: Settings, job: CiJob, name: str, root: str, connect: Connect) -> State:
-    """The shared allocation's folder here; a new one where there is none, or it has ended.
+    """Return the shared allocation's directory on this machine, or a new one if none exists or it has ended.
 
-    The name counts within the project and the client that the job acts as.
+    The name is valid within the project and the client of the job.
     """
     client_id = job.variables.get("F7T_CLIENT_ID", "")
     digest = hashlib.sha256(f"{job.project} {client_id} {name}".encode()).hexdigest()[:16]
@@ -57,7 +57,7 @@ async def find_or_begin(settings: Settings, job: CiJob, name: str, root: str, co
 
 
 def forget(shared: State) -> None:
-    """Forget an allocation, with the lock that guards its beginning."""
+    """Forget an allocation and its lock."""
     with locked(_lock(shared.folder)):
         shared.forget()
         _lock(shared.folder).unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def _lock(folder: Path) -> Path:
 
 
 def of(settings: Settings, state: State) -> State | None:
-    """The shared allocation that a job uses."""
+    """Return the shared allocation of a job."""
     return State.find(settings.state_dir / state.record.shared) if state.record.shared else None
 
 
@@ -78,7 +78,7 @@ def is_released_by(job: CiJob) -> bool:
 
 
 def submission_lock(shared: State) -> Path:
-    """Held while the allocation is submitted or ended."""
+    """Return the lock that is held while the allocation is submitted or ended."""
     return shared.folder / "lock"
 
 

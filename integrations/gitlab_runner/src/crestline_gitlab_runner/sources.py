@@ -1,7 +1,7 @@
-"""`get_sources` on the runner's machine: git by argument lists, confined, instead of the runner's script.
+"""`get_sources` on the runner's machine: git by argument lists, confined, in place of the runner's script.
 
-The job's payload says what to fetch; of the job's variables only those are read that git needs, and options are taken
-from a list. The credential is in a file beside the project that git alone reads and that never leaves this machine.
+The job's payload defines what to fetch. Of the job's variables it reads only those that git needs, with options from an
+allow-list. The credential is in a file beside the project that only git reads and that never leaves this machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from crestline_gitlab_runner.state import State
 _PASSED = re.compile(r"(?i)(https?|no|all)_proxy|LANG|LC_[A-Z]+|TZ")
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MEASURED_EVERY = 2.0
-"""seconds between two looks at what git has written"""
+"""Seconds between two measurements of git's output."""
 _LONGEST_ARGUMENT, _ALL_ARGUMENTS = 100_000, 1_000_000
-"""bytes that each system lets a program have"""
+"""Maximum bytes of one argument and of all arguments that every system allows."""
 _WITH_NUMBER = "--(depth|deepen|jobs)"
 _ALLOWED = {
     "GIT_FETCH_EXTRA_FLAGS": re.compile(
@@ -50,10 +50,10 @@ _ALLOWED = {
 
 
 def check(job: CiJob) -> None:
-    """Refuse what cannot be done here, before anything is submitted.
+    """Refuse unsupported requests of a job before it is submitted.
 
     Raises:
-        BuildFailureError: the part of the job that it is.
+        BuildFailureError: names the unsupported part of the job.
     """
     if job.hooks:
         raise BuildFailureError(
@@ -65,10 +65,10 @@ def check(job: CiJob) -> None:
 
 
 def needs_git(job: CiJob) -> bool:
-    """Whether the job wants sources at all.
+    """Whether the job needs sources.
 
     Raises:
-        BuildFailureError: an unknown strategy.
+        BuildFailureError: unknown strategy.
     """
     strategy = job.variables.get("GIT_STRATEGY", "") or "fetch"
     if strategy not in ("fetch", "clone", "none", "empty"):
@@ -79,10 +79,10 @@ def needs_git(job: CiJob) -> bool:
 
 
 async def require_confinement(state: State) -> str:
-    """How git is confined.
+    """Return the kind of confinement for git.
 
     Raises:
-        SystemFailureError: it cannot be.
+        SystemFailureError: git cannot be confined.
     """
     kind, why = await sandbox.available(state.subdir("sources"))
     if kind is None:
@@ -94,14 +94,17 @@ async def require_confinement(state: State) -> str:
 
 
 async def fetch(settings: Settings, state: State, job: CiJob, project: str, url: str | None) -> None:
-    """Fetch what a job is for into the folder that stands for the builds directory.
+    """Fetch a job's sources into the directory that stands for the builds directory.
 
     Args:
+        settings: the configuration.
+        state: the job's state.
+        job: the job.
         project: the project's directory below the builds directory.
-        url: where from; None: what the payload says.
+        url: address; None: the one in the payload.
 
     Raises:
-        BuildFailureError: git failed, or the job asks for what is not allowed.
+        BuildFailureError: git failed, or the job requests something that is not allowed.
         SystemFailureError: git cannot be confined here.
     """
     check(job)
@@ -119,7 +122,7 @@ async def fetch(settings: Settings, state: State, job: CiJob, project: str, url:
 
 
 class Git:
-    """Git for one job, confined to the folder of its sources, which is measured while git writes."""
+    """Git for one job, confined to the directory of its sources, which is measured while git writes."""
 
     def __init__(self, settings: Settings, state: State, job: CiJob, place: Path, folder: Path, kind: str) -> None:
         self._limits = settings.limits
@@ -212,10 +215,11 @@ class Git:
             raise BuildFailureError(f"git {arguments[0]} ended with exit code {code}.")
 
     async def _check_size(self) -> None:
-        """Refuse sources beyond the limits: a few KiB of trees, deltas or large objects can become any number of files.
+        """Refuse sources beyond the limits, because a few KiB of trees, deltas or large objects can become any number
+        of files.
 
         Raises:
-            BuildFailureError: they are.
+            BuildFailureError: the sources exceed a limit.
         """
         files, number = await asyncio.to_thread(_measure, self._place, self._limits.members)
         if files > self._limits.members:
@@ -236,7 +240,7 @@ class Git:
         }
 
     def _configure(self, url: str) -> None:
-        """Write the configuration and the credential, for git alone to read."""
+        """Write the configuration and the credential, readable to git only."""
         server = urlsplit(url)
         base = f"{server.scheme}://{server.netloc}"
         write_private(self._home / "credential", f"username=gitlab-ci-token\npassword={self._job.token}\n".encode())
@@ -256,7 +260,8 @@ class Git:
 
 
 def _measure(folder: Path, most: int) -> tuple[int, int]:
-    """How many files and directories there are below a folder, and their bytes on disk; counting ends above `most`."""
+    """Return the number of files and directories below a directory, and their bytes on disk. Counting stops above
+    `most`."""
     files = number = 0
     pending = [os.fspath(folder)]
     while pending and files <= most:
@@ -273,7 +278,7 @@ def _measure(folder: Path, most: int) -> tuple[int, int]:
 
 
 def _flags(job: CiJob, name: str) -> list[str]:
-    """The options of a variable; one that could make git run something is refused."""
+    """Return the options in a variable. An option that could make git run a program is refused."""
     words = job.variables.get(name, "").split()
     joined: list[str] = []
     for word in words:
@@ -292,10 +297,10 @@ def _default_refspec(ref: str, kind: str) -> str:
 
 
 def _plain(url: str) -> str:
-    """An address without credentials.
+    """Return an address without credentials.
 
     Raises:
-        BuildFailureError: not over HTTP, or it cannot be written into a configuration file.
+        BuildFailureError: the address is not HTTP, or cannot be written into a configuration file.
     """
     parts = urlsplit(url)
     netloc = parts.netloc.rpartition("@")[2]

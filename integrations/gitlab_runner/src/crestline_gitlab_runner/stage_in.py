@@ -1,4 +1,5 @@
-"""Sources, caches and artifacts to the system: archives in the inbox that the job unpacks before its next command."""
+"""Sends sources, caches and artifacts to the system as archives in the inbox, which the job unpacks before its next
+command."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ from crestline_gitlab_runner.state import State
 
 
 def pack(state: State, label: str, project: str, part_size: int) -> tuple[dict[str, bytes], list[str]]:
-    """The archives in parts, and the lines of sh that unpack them in the job.
+    """Return the archives in parts, and the shell lines that unpack them in the job.
 
-    The sources go once; caches and artifacts of other jobs go over them, each time that there are new ones.
+    The sources are sent once. Caches and artifacts of other jobs are unpacked over them whenever new ones exist.
 
     Args:
-        label: begins the names of the parts.
+        state: the job's state.
+        label: prefix of the names of the parts.
         project: the project's directory below the builds directory.
+        part_size: maximum bytes of a part.
     """
     builds = f"b-{state.record.name}"
     attached: dict[str, bytes] = {}
@@ -51,7 +54,7 @@ def pack(state: State, label: str, project: str, part_size: int) -> tuple[dict[s
 
 
 def arrived(state: State) -> None:
-    """What was packed is in the job."""
+    """Record that the job has unpacked the archives."""
     state.record.shipped = True
     state.save()
     for path in _fetched(state):
@@ -64,7 +67,7 @@ def _fetched(state: State) -> list[Path]:
 
 
 def shipped_files(place: Path) -> list[bytes]:
-    """What git keeps: the files of a checkout, `.git` left out, as `./path`."""
+    """Return the files of a checkout without `.git`, as `./path`."""
     found = []
     for folder, folders, names in os.walk(os.fsencode(place)):
         folders[:] = [each for each in folders if each != b".git"]

@@ -1,7 +1,7 @@
-"""`run`: one stage of the runner's, on its own machine or in the allocation.
+"""`run`: one stage of the runner, on its own machine or in the allocation.
 
-The runner's scripts run in the allocation alone. What the stages of this machine ask for is read from the job's payload
-and from the text of their scripts, and carried out without a shell.
+The runner's scripts run only in the allocation. The stages of this machine are read from the job's payload and from the
+text of their scripts, and carried out without a shell.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SOURCES = frozenset({"get_sources", "clear_worktree"})
 _COLLECTS = ("archive_cache", "upload_artifacts")
 _STOP_WITHIN = 15.0
 _LONGEST_PROJECT = 1024
-"""bytes of the project's directory below the builds directory"""
+"""Maximum bytes of the project's directory below the builds directory."""
 
 
 class Stages:
@@ -50,20 +50,22 @@ class Stages:
         self._abandoned = False
 
     async def run(self, stage: str, script: Path, runner: int) -> None:
-        """Run a stage to its end; an unknown name is the user's code.
+        """Run a stage to its end. An unknown name is the user's code.
 
         Args:
-            runner: the pid of this process's parent; when that has ended, or the runner that `config` noted, so does
-                the job.
+            stage: name of the stage.
+            script: the runner's script.
+            runner: the pid of this process's parent. When it has ended, or the runner that `config` recorded, the job
+                ends.
 
         Raises:
-            BuildFailureError, SystemFailureError: how it ended, unless well.
+            BuildFailureError, SystemFailureError: the stage failed.
         """
         work = asyncio.ensure_future(self._run(stage, script))
         gone = asyncio.ensure_future(self._end_of_runner(runner))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            # The work may fail at that moment because its output has no reader; the job is cancelled all the same.
+            # The work may fail at that moment because its output has no reader. The job is cancelled in any case.
             if self._is_gone(runner):
                 self._abandoned = True
                 work.cancel()
@@ -87,7 +89,7 @@ class Stages:
             await asyncio.sleep(0.5)
 
     async def _abandon(self) -> None:
-        """End what runs on the system for this job."""
+        """End this job's commands and jobs on the system."""
         async with self._connect() as system:
             allocation = Allocation(system, self._settings, self._state)
             await (allocation.leave() if self._state.record.shared else allocation.cancel())
@@ -134,7 +136,7 @@ class Stages:
         log.remark(f"Running on {self._settings.gateway.system} as job {record.job_id}, in {record.workspace}.")
 
     async def _on_host(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Do something on this machine; where that takes longer, the agent hears from us meanwhile."""
+        """Run work on this machine, with heartbeats to the agent if it takes long."""
         work = asyncio.ensure_future(coroutine)
         try:
             await asyncio.wait((work,), timeout=min(20.0, self._settings.heartbeat_ttl / 4))
@@ -150,7 +152,7 @@ class Stages:
             work.cancel()
             await asyncio.wait((work,))
 
-    # in the allocation
+    # In the allocation
 
     async def _run_in_job(self, system: System, stage: str, content: bytes) -> None:
         record = self._state.record
@@ -185,7 +187,7 @@ class Stages:
             verdict.of_command(ended.code)
 
     def _scripts(self, attached: dict[str, bytes], name: str, content: bytes, part_size: int) -> list[str]:
-        """Attach a script, in parts if need be; returns the lines that put it together."""
+        """Attach a script, in parts if necessary, and return the lines that combine them."""
         if len(content) <= part_size:
             attached[f"{name}.script"] = content
             return [await_file(f"in/{name}.script", len(content))]
@@ -206,7 +208,7 @@ class Stages:
         last: bool,
         started: bool,
     ) -> Ended | Job:
-        """Run the command; a signal that ends this process also ends the command."""
+        """Run the command. A signal that ends this process also ends the command."""
 
         async def send() -> None:
             await allocation.mailbox.send(name, lines, attached, last=last)
@@ -238,11 +240,11 @@ class Stages:
             raise
 
     def _is_followed(self) -> bool:
-        """Whether something of a script that failed still needs the nodes."""
+        """Whether a later stage of a failed script still needs the nodes."""
         return self._job.has_after_script or self._job.collects(failed=True)
 
     def _is_last(self, stage: str) -> bool:
-        """Whether nothing can follow for which the nodes would be needed, however this ends."""
+        """Whether no later stage can need the nodes, for any result of this one."""
         if self._state.record.shared:
             return False
         follows = stage != "after_script" and (self._job.has_after_script or self._job.more_steps)
@@ -260,10 +262,10 @@ class Stages:
         self._state.record.failed = True
         self._state.save()
 
-    # results
+    # Results
 
     async def _collect(self, stage: str, calls: list[runner_script.HelperCall]) -> None:
-        """Bring what the stage wants here, and hand it on."""
+        """Fetch the files that the stage requests, and pass them on."""
         bundles = [
             results.Bundle.of(call, self._job.variables, self._project)
             for call in calls
@@ -311,7 +313,7 @@ class Stages:
                 raise failures[0]
 
     async def _pack(self, allocation: Allocation, name: str, bundles: list[results.Bundle], *, last: bool) -> bool:
-        """Have the job pack what is wanted; False: the job has ended before."""
+        """Pack the requested files in the job. Return False if the job has ended before."""
         workspace = self._state.record.workspace
         tracked = f"{workspace}/in/{name}.tracked"
         parts = [(bundle, f"{workspace}/out/{name}-{number}.part.") for number, bundle in enumerate(bundles)]
@@ -331,7 +333,7 @@ class Stages:
         return True
 
     async def _fetch_parts(self, system: System, allocation: Allocation, name: str, target: Path) -> bool:
-        """Fetch an archive; False: there is none."""
+        """Fetch an archive. Return False if it does not exist."""
         parts = await allocation.mailbox.parts(name)
         self._exchange.check_size(sum(parts.values()))
         with target.open("wb") as file:
@@ -341,7 +343,7 @@ class Stages:
         return bool(parts)
 
     async def _fetch_without_agent(self, system: System, bundle: results.Bundle, target: Path) -> None:
-        """The job is over: fetch what may match file by file."""
+        """Fetch possible matches file by file, because the job has ended."""
         target.mkdir()
         for path in bundle.starts:
             remote = posixpath.normpath(f"{self._project}/{path}")
@@ -355,15 +357,15 @@ class Stages:
 
 
 async def _size_of(system: System, remote: str) -> int:
-    """Bytes of a file or of all files in a directory."""
+    """Return the bytes of a file, or of all files in a directory."""
     return sum(entry.size for entry in await system.ls(remote, hidden=True, recursive=True) if not entry.is_directory)
 
 
 def project_path(state: State, job: CiJob) -> str:
-    """The project's directory, below the builds directory.
+    """Return the project's directory, below the builds directory.
 
     Raises:
-        BuildFailureError: the job has put its project elsewhere.
+        BuildFailureError: the job has moved its project.
     """
     path = job.variables.get("CI_PROJECT_DIR", "")
     below = path.removeprefix(f"{state.builds_dir}/")

@@ -1,4 +1,4 @@
-"""What this machine remembers of a CI job between the driver's processes: one folder, gone when all is tidied up."""
+"""The state of a CI job on this machine between the driver's processes: one directory, removed after the clean-up."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from crestline_gitlab_runner.settings import Settings
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """What `record.json` holds: how far the driver is with one CI job."""
+    """Content of `record.json`: the progress of the driver with one CI job."""
 
     ci_job: int
     name: str
-    """name of the scheduler's job"""
+    """Name of the scheduler's job."""
     workspace: str
-    """directory on the system"""
+    """Directory on the system."""
     nonce: str
     client_id: str = ""
-    """whose jobs these are, where the project's own client submitted them"""
+    """Id of the project's own client, if it submitted the job."""
     submitting: bool = False
-    """a submission was begun, so a job may exist"""
+    """Whether a submission was started, so that a job may exist."""
     job_id: str | None = None
     shared: str | None = None
-    """the shared allocation that the job runs in"""
+    """The shared allocation in which the job runs."""
     shipped: bool = False
     over: bool = False
-    """the job has ended, or never will begin"""
+    """Whether the job has ended, or will never start."""
     commands: int = 0
     failed: bool = False
     runner: str = ""
-    """the process that called `config`, by `runner_process.identify`; empty where that was not the runner itself"""
+    """The process that called `config`, from `runner_process.identify`; empty if that was not the runner itself."""
     started: float = 0.0
 
 
 class State:
-    """A job's folder: `record.json`, and what is on its way to or from the system."""
+    """A job's directory: `record.json`, and files on their way to or from the system."""
 
     def __init__(self, folder: Path, record: Record) -> None:
         self.folder = folder
@@ -50,10 +50,10 @@ class State:
 
     @classmethod
     def find(cls, folder: Path) -> State | None:
-        """What is remembered, if anything.
+        """Load a state, or return None if it does not exist.
 
         Raises:
-            CrestlineError: it is damaged.
+            CrestlineError: the state is damaged.
         """
         try:
             return cls(folder, msgspec.json.decode((folder / "record.json").read_bytes(), type=Record))
@@ -74,11 +74,11 @@ class State:
         shared: State | None = None,
         runner: str = "",
     ) -> State:
-        """Begin to remember.
+        """Create the state of a job.
 
         Args:
-            runner: the process that does so for the job, by `runner_process.identify`.
-            shared: the allocation that the job runs in, with its workspace; else both are its own.
+            runner: the calling process, from `runner_process.identify`.
+            shared: the allocation in which the job runs, with its workspace; None: the job has its own.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         nonce = secrets.token_hex(3)
@@ -98,12 +98,12 @@ class State:
         return state
 
     def save(self) -> None:
-        """Write it down, so that a crash of the machine does not lose it."""
+        """Write the record to disk, so that a crash of the machine does not lose it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(self.folder / "record.json", msgspec.json.encode(self.record))
 
     def touch(self) -> None:
-        """Set the time from which `age` counts, so that `gc` leaves the job alone."""
+        """Set the time from which `age` counts, so that `gc` does not remove the job."""
         (self.folder / "record.json").touch()
 
     @property
@@ -112,33 +112,33 @@ class State:
         return time.time() - (self.folder / "record.json").stat().st_mtime
 
     def subdir(self, name: str) -> Path:
-        """Return a folder inside, made where it is missing, closed to other users."""
+        """Return a directory inside, created if missing, closed to other users."""
         path = self.folder / name
         path.mkdir(mode=0o700, exist_ok=True)
         return path
 
     def forget(self) -> None:
-        """Remove the folder with all that is in it."""
+        """Remove the directory with its content."""
         shutil.rmtree(self.folder, ignore_errors=False, onerror=_make_removable)
 
     @property
     def builds_dir(self) -> str:
-        """The directory of checkouts on the system, as the runner is told."""
+        """The directory of checkouts on the system, for the runner."""
         return f"{self.record.workspace}/b-{self.record.name}"
 
     @property
     def cache_dir(self) -> str:
-        """On the system, as the runner believes: caches are on this machine or in the runner's storage."""
+        """The directory of caches, for the runner. In fact caches are on this machine or in the runner's storage."""
         return f"{self.record.workspace}/c-{self.record.name}"
 
 
 def folder_of(settings: Settings, job: CiJob) -> Path:
-    """Where this machine remembers a job."""
+    """Return the directory of a job's state on this machine."""
     return settings.state_dir / f"job-{job.label}"
 
 
 def _make_removable(function: object, path: str, error: object) -> None:
-    """A checkout may hold folders without write permission."""
+    """Make a directory writable, because a checkout may contain read-only ones."""
     parent = Path(path).parent
     parent.chmod(0o700)
     target = Path(path)

@@ -1,4 +1,4 @@
-"""Time limits as users write them, and the trap that YAML sets: 00:30:00 without quotes is the number 1800."""
+"""Time limits as users write them, including YAML's interpretation of 00:30:00 without quotes as the number 1800."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from crestline_gitlab_runner.failures import BuildFailureError
 
 
 class TimeLimit(msgspec.Struct, frozen=True):
-    """A time limit, with what the user should know about how it was read."""
+    """A time limit, with a message on its interpretation."""
 
     text: str
-    """the time limit in Slurm's notation"""
+    """The time limit in Slurm's format."""
     seconds: int
     remark: str = ""
 
 
 def parse_limit(text: str, who: str, *, longest: int | None) -> TimeLimit:
-    """A limit as sbatch's `--time` takes it; a bare number is minutes.
+    """Parse a limit of sbatch's `--time`. A plain number is in minutes.
 
     Args:
-        longest: seconds; a bare number beyond it that YAML may have made of `hours:minutes:seconds` is refused.
+        text: the limit.
+        who: its source, for messages.
+        longest: seconds; a larger plain number that YAML may have made of `hours:minutes:seconds` is refused.
 
     Raises:
-        BuildFailureError: it is not a time limit, or probably not the one that was meant.
+        BuildFailureError: the limit is invalid, or probably not the intended one.
     """
     if re.fullmatch(r"\d{1,9}", text, re.ASCII) and (number := int(text)):
         seconds = number * 60

@@ -1,4 +1,4 @@
-"""What a stage's end means for the pipeline."""
+"""Converts the end of a stage to a result for the pipeline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SYSTEM_WORDS = ("REVOKED", "RECONFIG_FAIL")
 
 
 def of_command(code: int) -> None:
-    """The verdict on a command that has ended by itself.
+    """Raise an error for a command that failed by itself.
 
     Raises:
-        BuildFailureError: its code is not 0.
+        BuildFailureError: its exit code is not 0.
     """
     if code == 0:
         return
@@ -31,11 +31,11 @@ def of_command(code: int) -> None:
 
 
 def of_job(job: Job) -> None:
-    """The verdict where the scheduler ended the job before its command had ended.
+    """Raise an error for a job that ended before its command had ended.
 
     Raises:
         BuildFailureError: time limit (124), memory (137), cancelled (143), or the job killed itself.
-        SystemFailureError: anything else.
+        SystemFailureError: any other end.
     """
     said = describe_end(job)
     if job.state in _SYSTEM_STATES or launch_failed(job) or job.raw_state.upper().startswith(_SYSTEM_WORDS):
