@@ -16,7 +16,7 @@ from harness.airflow_dags import run, the_talk
 from harness.gateway import in_thread
 
 
-@pytest.fixture(params=["FirecREST", "facility v1", "facility v2", "gateway v2"])
+@pytest.fixture(params=["FirecREST", "facility v1", "facility v2", "gateway v2", "slurm IRI", "slurm FirecREST"])
 def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The system of the only site that the sites file has."""
     kind, _, version = request.param.partition(" ")
@@ -33,6 +33,13 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             register_site("site", url=facility.url, token=TOKEN, **iri)
             yield "Pearl"
             assert len(facility.jobs) == 1
+    elif kind == "slurm":
+        gateway = request.getfixturevalue("slurm_gateway")
+        client_id, secret = gateway.client_of("alice")
+        by_iri = {"api": "iri", "url": f"{gateway.url}/iri"} if version == "IRI" else {"url": gateway.url}
+        credentials = {"client_id": client_id, "client_secret": secret}
+        register_site("site", file=sites, token_url=gateway.token_url, **by_iri, **credentials)
+        yield "cluster"
     else:
         systems = {"local": {"file_systems": [{"path": str(place)}]}}
         with in_thread(tmp_path / "home", systems=systems) as gateway:

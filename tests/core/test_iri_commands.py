@@ -86,7 +86,15 @@ def test_doctor_knows_the_api(tmp_path: Path, version: int, is_root: bool) -> No
         register_site("doe", file=command.sites_file, url=url, api="iri", token=TOKEN, options=options)
         found = checks(command)
         assert found["gateway"]["message"] == f"The IRI Facility API v{version} answers."
-        assert "A plain FirecREST" not in str(found)
+        assert "lain FirecREST" not in str(found)
+        assert "the IRI Facility API" in found["features"]["message"]
+        assert "up to 256 MiB" in found["large files"]["message"]
+        assert "Globus" in found["large files"]["hint"]
+        assert found["system Pearl"]["verdict"] == "ok"
+        facility.status = "degraded"
+        health = checks(command)["system Pearl"]
+        assert (health["verdict"], health["message"]) == ("warn", "Health: ok (The cooling has failed.).")
+        facility.status = "up"
         register_site("doe", file=command.sites_file, url=url, token=TOKEN)
         wrong = checks(command, code=1)["gateway"]
         assert (wrong["verdict"], 'Set `api = "iri"`' in wrong["hint"]) == ("fail", True)

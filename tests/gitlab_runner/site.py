@@ -56,49 +56,50 @@ class DriverSite:
 
 
 def gateway_site(place: Path, running: RunningGateway, /, **tables: Any) -> DriverSite:
-    return _site(place, sites.gateway_site(running), **tables)
+    return driver_site(place, sites.gateway_site(running), **tables)
 
 
 def slurm_site(place: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:
     client_id, secret = running.client_of(user)
-    return _site(place, sites.gateway_site(running, client_id=client_id, client_secret=secret), **tables)
+    return driver_site(place, sites.gateway_site(running, client_id=client_id, client_secret=secret), **tables)
 
 
 def plain_site(place: Path, plain: PlainFirecrest, **tables: Any) -> DriverSite:
-    return _site(place, sites.plain_site(plain), **tables)
+    return driver_site(place, sites.plain_site(plain), **tables)
 
 
 def iri_site(place: Path, facility: Facility, **tables: Any) -> DriverSite:
     site = Site(url=facility.url, api="iri", token=TOKEN, system="Pearl", options={"workdir": str(facility.root)})
-    gateway = {"api": "iri", "options": site.options, "token_command": ["echo", TOKEN]}
-    return _site(place, site, gateway=gateway, **tables)
+    return driver_site(place, site, **tables)
 
 
 def workstation_site(place: Path, facility: Path, **tables: Any) -> DriverSite:
     url = f"workstation:{facility}"
     site = Site(url=url, api="workstation", token="unused", system="workstation")
-    made = _site(place, site, gateway={"api": "workstation", "token_command": ["echo", "unused"]}, **tables)
+    made = driver_site(place, site, **tables)
     made.custom.environment["PYTHONPATH"] = os.pathsep.join(map(str, workstation.install(place / "installed")))
     return made
 
 
 def iri_slurm_site(place: Path, running: SlurmGateway, /, user: str = "alice", **tables: Any) -> DriverSite:
     client_id, secret = running.client_of(user)
-    site = sites.iri_site(running, client_id=client_id, client_secret=secret)
-    return _site(place, site, gateway={"api": "iri"}, **tables)
+    return driver_site(place, sites.iri_site(running, client_id=client_id, client_secret=secret), **tables)
 
 
-def _site(place: Path, site: Site, **tables: Any) -> DriverSite:
+def driver_site(place: Path, site: Site, **tables: Any) -> DriverSite:
+    """A driver whose `[gateway]` says what the site's table in a sites file would."""
     secret = place / "secret"
     secret.touch(0o600)
     secret.write_text(site.client_secret or "")
     content: dict[str, Any] = {
-        "gateway": {"url": site.url, "system": site.system},
+        "gateway": {"url": site.url, "system": site.system, "api": site.api, "options": site.options},
         "recovery": {"state_dir": str(place / "state")},
     }
     if site.client_id:
         identity = {"token_url": site.token_url, "client_id": site.client_id, "client_secret_file": str(secret)}
         content["gateway"] |= identity
+    if site.token:
+        content["gateway"]["token_command"] = ["echo", site.token]
     for name, table in tables.items():
         content[name] = content.get(name, {}) | table
     file = place / "driver.toml"

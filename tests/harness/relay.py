@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from crestline.relay.agent import Agent, Config
 from crestline.relay.config import HubConfig, RelayConfig
 from crestline.relay.standalone import Server
 from crestline.relay.tokens import HubKey, Session
+from harness.ports import free_ports
 from harness.waiting import until
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -136,3 +139,24 @@ async def serving(folder: Path, port: int = 0, **settings: Any) -> AsyncIterator
 async def relay(tmp_path: Path) -> AsyncIterator[Relayed]:
     async with serving(tmp_path) as running:
         yield running
+
+
+@contextmanager
+def relay_process(folder: Path, machine: str) -> Iterator[str]:
+    """`crestline relay` at an address of this machine that jobs reach; yields the spawner's settings."""
+    port, ingress = free_ports(2)
+    file = key_file(folder)
+    config = folder / "relay.toml"
+    config.write_text(f'[hubs.test]\nkey_file = "{file}"\ningress = "127.0.0.1:{ingress}"\n')
+    command = [str(Path(sys.executable).with_name("crestline")), "relay", "--config", str(config)]
+    process = subprocess.Popen([*command, "--host", machine, "--port", str(port), "--allow-plain-http"])
+    try:
+        yield f"""
+c.FirecRESTSpawner.connect_mode = "relay"
+c.FirecRESTSpawner.relay_key_file = "{file}"
+c.FirecRESTSpawner.relay_ingress = "http://127.0.0.1:{ingress}"
+c.FirecRESTSpawner.relay_url = "http://{machine}:{port}/relay"
+"""
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,8 +16,7 @@ from harness.example_hub import EXAMPLES
 from harness.hub import Hub
 from harness.hub_settings import HUB, QUICK, variables
 from harness.kernel import run_code
-from harness.ports import free_ports
-from harness.relay import key_file
+from harness.relay import relay_process
 from harness.slurm_gateway import SlurmGateway
 
 SERVER = f"""
@@ -78,31 +75,10 @@ def hub(
             yield hub
         return
     with (
-        relay(folder, cluster.machine) as more,
+        relay_process(folder, cluster.machine) as more,
         Hub(folder, settings + more, environment, host=cluster.machine) as hub,
     ):
         yield hub
-
-
-@contextmanager
-def relay(folder: Path, machine: str) -> Iterator[str]:
-    """`crestline relay` where the cluster reaches it; yields the spawner's settings."""
-    port, ingress = free_ports(2)
-    file = key_file(folder)
-    config = folder / "relay.toml"
-    config.write_text(f'[hubs.test]\nkey_file = "{file}"\ningress = "127.0.0.1:{ingress}"\n')
-    command = [str(Path(sys.executable).with_name("crestline")), "relay", "--config", str(config)]
-    process = subprocess.Popen([*command, "--host", machine, "--port", str(port), "--allow-plain-http"])
-    try:
-        yield f"""
-c.FirecRESTSpawner.connect_mode = "relay"
-c.FirecRESTSpawner.relay_key_file = "{file}"
-c.FirecRESTSpawner.relay_ingress = "http://127.0.0.1:{ingress}"
-c.FirecRESTSpawner.relay_url = "http://{machine}:{port}/relay"
-"""
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def test_a_cluster_of_the_form_answers_in_a_notebook(hub: Hub, cluster: Cluster) -> None:

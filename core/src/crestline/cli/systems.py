@@ -49,7 +49,8 @@ def health(system: dict[str, Any]) -> str:
         for each in services
         if not each.get("healthy")
     ]
-    return "; ".join(sick) or "ok"
+    degraded = [str(each["message"]) for each in services if each.get("degraded")]
+    return "; ".join(sick) or (f"ok ({'; '.join(degraded)})" if degraded else "ok")
 
 
 def _sites(target: str | None) -> dict[str, client.Site]:

@@ -19,6 +19,7 @@ from crestline.cli.checks.clock import MAX_SKEW, date_of
 from crestline.cli.remote import naming_missing_directory, read_file
 from crestline.cli.systems import health
 from crestline.client import Policy, RetryPolicy, Site, System, connect, find_site, site_from_environment, sites_file
+from crestline.client.backends.iri.transfers import LARGEST
 from crestline.listening import check_listening
 from crestline.model import AuthenticationError, CrestlineError
 from crestline.plain_http import split_url
@@ -155,13 +156,14 @@ async def _system(system: System) -> AsyncIterator[Check]:
     try:
         found = health(await system.describe())
         sound = found in ("ok", "not probed")
-        hint = "" if sound else "Ask the operators of the gateway."
+        hint = "" if sound else "Ask the site's operators."
         yield Check(name, Verdict.OK if sound else Verdict.WARN, f"Health: {found}.", hint)
     except CrestlineError as error:
         yield failed(name, error)
     features = ", ".join(sorted(system.capabilities))
-    plain = "A plain FirecREST" if system.api == "firecrest" else f"The API is {system.api!r}"
-    yield Check("features", Verdict.OK, f"{features}." if features else f"{plain}: everything works without.")
+    name_of_api = {"firecrest": "plain FirecREST", "iri": "the IRI Facility API"}.get(system.api, f"{system.api!r}")
+    none = f"None: the API is {name_of_api}. The client works without Crestline's additions."
+    yield Check("features", Verdict.OK, f"{features}." if features else none)
     if not features:
         yield _large_files(system)
     try:
@@ -186,6 +188,9 @@ def _large_files(system: System) -> Check:
         return Check("large files", Verdict.OK, f"Files of more than {limit} travel by way of the site's S3 store.")
     if not system.backend.max_direct_upload:
         return Check("files", Verdict.WARN, "The API has no operations on files here.", "Move files by other means.")
+    if system.api == "iri":
+        message = f"Files of more than {limit} travel in pieces, with one job, up to {LARGEST / 2**20:g} MiB."
+        return Check("large files", Verdict.WARN, message, "Use Globus Transfer for larger files.")
     offer = f"only the {system.backend.transfer_service}" if system.backend.transfer_service else "nothing"
     message = f"The site offers {offer} for files of more than {limit}: each travels in pieces, with one job."
     return Check("large files", Verdict.WARN, message, "Ask the site for S3 if that is too slow.")

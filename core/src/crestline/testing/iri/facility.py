@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from crestline.testing.iri.files import run_operation
 from crestline.testing.iri.jobs import Job
+from crestline.testing.iri.records import ELSEWHERE, ENTRIES, LISTS, MISSING_WHEN_EMPTY, SINCE
 
 TOKEN = "12345"  # noqa: S105 - for tests alone
 LIMIT = 5 * 1024 * 1024
@@ -127,77 +128,32 @@ class Facility:
         if method is not None:
             result: tuple[int, Any] = method(version, request)
             return result
+        if name in LISTS or name in ENTRIES:
+            return self._records(version, name, request)
         if name in OPERATIONS:
             return self._begin_task(name, request)
         raise ProblemError(501, f"{name} is not implemented")
 
     # status
 
-    def _resources(self, version: int) -> list[dict[str, Any]]:
-        def entry(key: str, name: str, kind: str, endpoints: list[str]) -> dict[str, Any]:
-            return {
-                "id": key, "name": name, "description": "", "last_modified": "2026-01-01T00:00:00Z", "group": "pearl",
-                "current_status": self.status, "resource_type": kind, "supported_endpoints": endpoints,
-                "self_uri": f"http://elsewhere.invalid/resources/{key}", "site_uri": "http://elsewhere.invalid/sites/1",
-                "capability_uris": [f"http://elsewhere.invalid/capabilities/{name}"],
-            }  # fmt: skip
-
-        compute, storage = (
-            ("urn:doe-iri:resource:compute:system", "urn:doe-iri:resource:storage:filesystem")
-            if version >= 2
-            else ("compute", "storage")
-        )
-        files = ["filesystem"] if self.deviations.has_filesystem else []
-        return [entry(self.compute, "Pearl", compute, ["compute"]), entry(self.storage, "Scratch", storage, files)]
-
     def _get_facility(self, version: int, request: Request) -> tuple[int, Any]:
         return 200, {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, "facility")), "name": "Stand-in", "site_uris": [],
-            "last_modified": "2026-01-01T00:00:00Z", "self_uri": f"{self.url}/facility",
+            "last_modified": SINCE, "self_uri": f"{ELSEWHERE}/facility",
         }  # fmt: skip
 
-    def _get_resources(self, version: int, request: Request) -> tuple[int, Any]:
+    def _records(self, version: int, name: str, request: Request) -> tuple[int, Any]:
+        if name in ENTRIES:
+            parameter, records = ENTRIES[name]
+            for each in records(self, version):
+                if each["id"] == request.path[parameter]:
+                    return 200, each
+            raise ProblemError(404, f"{parameter} not found")
+        found = LISTS[name](self, version) if request.path.get("project_id", "p/0") == "p/0" else []
+        if not found and name in MISSING_WHEN_EMPTY:
+            raise ProblemError(404, "Nothing found")
         offset, limit = int(request.query.get("offset", "0")), int(request.query.get("limit", "100"))
-        return 200, self._resources(version)[offset : offset + limit]
-
-    def _get_resource(self, version: int, request: Request) -> tuple[int, Any]:
-        for each in self._resources(version):
-            if each["id"] == request.path["resource_id"]:
-                return 200, each
-        raise ProblemError(404, "Resource not found")
-
-    def _get_incidents(self, version: int, request: Request) -> tuple[int, Any]:
-        if self.status == "up":
-            raise ProblemError(404, "No incidents")
-        return 200, [{"id": "1", "name": "cooling", "description": "The cooling has failed.", "status": self.status}]
-
-    # account
-
-    def _get_projects(self, version: int, request: Request) -> tuple[int, Any]:
-        return 200, [
-            {
-                "id": f"p/{number}", "name": name, "description": "", "user_ids": [],
-                "last_modified": "2026-01-01T00:00:00Z", "self_uri": f"http://elsewhere.invalid/projects/{number}",
-            }
-            for number, name in enumerate(("climate", "empty"))
-        ]  # fmt: skip
-
-    def _get_project_allocations_by_project(self, version: int, request: Request) -> tuple[int, Any]:
-        def allocation(capability: str, amount: float, usage: float, kind: str, unit: str) -> dict[str, Any]:
-            word = f"urn:doe-iri:allocation:{kind}:{unit.replace('_', '-')}" if version >= 2 else unit
-            return {
-                "id": capability, "entries": [{"allocation": amount, "usage": usage, "unit": word}],
-                "project_uri": "http://elsewhere.invalid/projects/0",
-                "capability_uri": f"http://elsewhere.invalid/v{version}/capabilities/{capability}/",
-            }  # fmt: skip
-
-        if request.path["project_id"] != "p/0":
-            return 200, []
-        return 200, [
-            allocation("Pearl", 1000.0, 250.5, "compute", "node_hours"),
-            allocation("Pearl", 1e12, 5.0, "storage", "bytes"),
-            allocation("Another", 7.0, 0.0, "compute", "node_hours"),
-        ]
+        return 200, found[offset : offset + limit]
 
     # compute
 
@@ -283,6 +239,9 @@ class Facility:
             shown["status"]["state"] = self.deviations.unknown_state
         return shown | ({"job_spec": job.spec} if with_spec else {})
 
+    def _update_job(self, version: int, request: Request) -> tuple[int, Any]:
+        raise ProblemError(422, f"Job {self._job(request).id} cannot be changed")
+
     def _cancel_job(self, version: int, request: Request) -> tuple[int, Any]:
         job = self._job(request)
         if not job.cancel():
@@ -306,7 +265,7 @@ class Facility:
             "status": "pending",
         }
         self.tasks[task_id] = task
-        return OPERATIONS[name], {"task_id": task_id, "task_uri": f"http://elsewhere.invalid/task/{task_id}"}
+        return OPERATIONS[name], {"task_id": task_id, "task_uri": f"{ELSEWHERE}/task/{task_id}"}
 
     def _get_task(self, version: int, request: Request) -> tuple[int, Any]:
         task_id = request.path["task_id"]
@@ -341,10 +300,21 @@ class Facility:
     def _get_storage_locations(self, version: int, request: Request) -> tuple[int, Any]:
         if request.query.get("logicalpath", "scratch") != "scratch":
             raise ProblemError(404, "No such location")
-        return 200, [{"logical_name": "scratch", "path": str(self.root), "filesystem": "Scratch", "shared": False}]
+        access = {"read": True, "write": True, "execute": True}
+        return 200, [
+            {
+                "logical_name": "scratch", "path": str(self.root), "filesystem": "Scratch", "shared": False,
+                "access": access,
+            }
+        ]  # fmt: skip
 
     def _get_storage_access_endpoints(self, version: int, request: Request) -> tuple[int, Any]:
-        return 200, [{"id": "1", "protocol": "globus", "display_name": "Stand-in DTN", "endpoint_id": "e-42"}]
+        return 200, [
+            {
+                "id": "1", "resource_id": self.storage, "protocol": "globus", "display_name": "Stand-in DTN",
+                "endpoint_id": "e-42", "auth_type": "globus", "capabilities": ["read", "write", "transfer"],
+            }
+        ]  # fmt: skip
 
 
 OPERATIONS = {
@@ -448,7 +418,10 @@ class _Handler(BaseHTTPRequestHandler):
             if kind.startswith("multipart/form-data"):
                 request.upload = _form_file(body, kind)
             elif body:
-                request.body = json.loads(body)
+                try:
+                    request.body = dict(json.loads(body))
+                except (TypeError, ValueError):
+                    raise ProblemError(400, "The body is not a JSON object") from None
             return self.facility.call(route.version, route.name, request)
         raise ProblemError(deviations.absent, "Not Found")
 

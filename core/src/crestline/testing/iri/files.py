@@ -31,6 +31,15 @@ def run_operation(name: str, fields: dict[str, Any], upload: bytes) -> Any:
         case "stat":
             found = path.stat()
             return {each: int(getattr(found, f"st_{each}")) for each in STAT}
+        case "file":
+            return f"{path}: {describe(path)['type']}"
+        case "chown":
+            return describe(path)
+        case "head":
+            content = path.read_bytes()
+            if "bytes" in fields:
+                return _part(content[: int(fields["bytes"])], "bytes", 0)
+            return _part(b"".join(content.splitlines(keepends=True)[: int(fields["lines"])]), "lines", 0)
         case "checksum":
             return {"algorithm": "SHA-256", "checksum": hashlib.sha256(path.read_bytes()).hexdigest()}
         case "download":

@@ -5,12 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+
+def _shell_text(spec: dict[str, Any], command: list[str]) -> str:
+    """The job as lines of bash; a launcher starts the program once here."""
+    line = shlex.join(command)
+    if spec.get("stdin_path"):
+        line += f" <{shlex.quote(spec['stdin_path'])}"
+    return "\n".join([spec.get("pre_launch") or "", line, "status=$?", spec.get("post_launch") or "", "exit $status"])
 
 
 class Job:
@@ -53,10 +62,13 @@ class Job:
             **own,
             **(spec.get("environment") or {}),
         }
+        command = [spec["executable"], *(spec.get("arguments") or [])]
+        if any(spec.get(each) for each in ("pre_launch", "post_launch", "launcher", "stdin_path")):
+            command = ["/bin/bash", "-c", _shell_text(spec, command)]
         try:
             with open(stdout, "wb") as out, open(stderr, "ab") as err:
                 self._process = subprocess.Popen(
-                    [spec["executable"], *(spec.get("arguments") or [])],
+                    command,
                     cwd=directory,
                     env=environment,
                     stdin=subprocess.DEVNULL,

@@ -110,9 +110,9 @@ def entry_of(resource: iri.Resource, scheduler: str, reason: str = "") -> dict[s
         "fileSystems": [],
     }
     if status != "unknown":
-        health = {"serviceType": "scheduler", "healthy": status != "down"}
+        health: dict[str, Any] = {"serviceType": "scheduler", "healthy": status != "down"}
         if status != "up":
-            health["message"] = reason or f"the facility calls it {status}"
+            health |= {"message": reason or f"the facility reports it as {status}", "degraded": status == "degraded"}
         entry["servicesHealth"] = [health]
     return entry
 
