@@ -28,6 +28,7 @@ PARTS = {
     "ci": ("ci/overhead.py",),
     "slurm-commands": ("slurm_commands/overhead.py",),
     "engines": ("engines/run.py",),
+    "apis": ("apis/run.py",),
 }
 
 

@@ -40,6 +40,12 @@ _POLLERS = "500 pollers, 30 users"
 _LONG_QUEUE = "100000 jobs, 200 clients"
 _MANY = "50000 jobs"
 _LASTS = ("long", "take", "s", "")
+_APIS = (
+    "plain FirecREST, stand-in",
+    "IRI, stand-in",
+    "IRI, Crestline gateway with Slurm",
+    "Crestline gateway with Slurm",
+)
 _WAITING = "shared, with output, 10000 tasks"
 
 TITLES = {
@@ -55,6 +61,7 @@ TITLES = {
     "ci": "GitLab CI",
     "slurm-commands": "Slurm's commands",
     "engines": "Workflow engines",
+    "apis": "The same work on each API",
 }
 """file in `docs/measurements` -> heading, in the order of the page"""
 
@@ -252,6 +259,19 @@ CHARTS: Mapping[str, Sequence[Chart]] = {
             f"How long does the example of {name} take?", "s", _pair("Crestline", "Slurm's own", f"{name}: whole time")
         )
         for name in ("simple-slurm", "submitit", "PSI/J")
+    ),
+    "apis": tuple(
+        Chart(
+            f"How many requests does {text} take?",
+            "requests",
+            tuple(Bar(api, f"{work}, {api}: requests") for api in _APIS),
+        )
+        for text, work in (
+            ("the talk's DAG in Airflow", "Airflow DAG"),
+            ("a session of a hub", "JupyterHub session"),
+            ("a suite of 20 ReFrame tests", "20 ReFrame tests"),
+            ("a CI job", "CI job"),
+        )
     ),
 }
 

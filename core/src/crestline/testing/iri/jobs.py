@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 
-def _shell_text(spec: dict[str, Any], command: list[str]) -> str:
+def _shell_text(spec: dict[str, Any], command: list[str], stdin: str) -> str:
     """The job as lines of bash; a launcher starts the program once here."""
     line = shlex.join(command)
-    if spec.get("stdin_path"):
-        line += f" <{shlex.quote(spec['stdin_path'])}"
+    if stdin:
+        line += f" <{shlex.quote(stdin)}"
     return "\n".join([spec.get("pre_launch") or "", line, "status=$?", spec.get("post_launch") or "", "exit $status"])
 
 
@@ -47,14 +47,15 @@ class Job:
         stderr = spec.get("stderr_path") or stdout
         if self._ignores_paths:
             directory, stdout, stderr = str(self._root), default, default
+        stdin = spec.get("stdin_path") or ""
         name = str(spec.get("name") or "")
         if self._is_pbs:
             own = {"PBS_JOBID": self.id, "PBS_JOBNAME": name}
         else:
             own = {"SLURM_JOB_ID": self.id, "SLURM_JOB_NAME": name}
             values = {"%j": self.id, "%A": self.id, "%x": name, "%%": "%"}
-            stdout, stderr = (
-                re.sub("%.", lambda match: values.get(match[0], match[0]), path) for path in (stdout, stderr)
+            stdin, stdout, stderr = (
+                re.sub("%.", lambda match: values.get(match[0], match[0]), path) for path in (stdin, stdout, stderr)
             )
         environment = {
             "PATH": os.environ["PATH"],
@@ -64,7 +65,7 @@ class Job:
         }
         command = [spec["executable"], *(spec.get("arguments") or [])]
         if any(spec.get(each) for each in ("pre_launch", "post_launch", "launcher", "stdin_path")):
-            command = ["/bin/bash", "-c", _shell_text(spec, command)]
+            command = ["/bin/bash", "-c", _shell_text(spec, command, stdin)]
         try:
             with open(stdout, "wb") as out, open(stderr, "ab") as err:
                 self._process = subprocess.Popen(
