@@ -10,12 +10,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from crestline.model.text import printable
+from crestline.model.text import printable, printable_output
 
 _UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """characters that JSON leaves as they are and terminals obey"""
-_SEQUENCE = re.compile(r"(\x1b\[[0-9;]{0,32}[mK])|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""colours and the end of a line are the first group; of the rest backspace, tab and both line ends may pass"""
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]{0,32})?\Z")
 _on_terminal: dict[str, TerminalText] = {}
 _NARROWEST = 12
@@ -89,7 +87,7 @@ class TerminalText:
         text = self._rest + self._decoder.decode(piece)
         cut = _UNFINISHED.search(text)
         text, self._rest = (text[: cut.start()], cut[0]) if cut else (text, "")
-        return _SEQUENCE.sub(lambda match: match[1] or printable(match[0]), text)
+        return printable_output(text)
 
 
 def note(text: str) -> None:

@@ -23,6 +23,7 @@ from crestline.model import (
     end_hint,
     end_reason,
 )
+from crestline.model.text import printable, printable_output
 from crestline_airflow.attempts import Attempt
 from crestline_airflow.compat import HAS_POLICIES, AirflowFailException
 
@@ -88,7 +89,8 @@ def explanation(job: Job, path: str | None = None, last_lines: Sequence[str] = (
     if hint := _HINTS.get(job.state) or end_hint(job):
         lines.append(f"Hint: {hint}")
     if last_lines:
-        lines += [f"The last lines of {path}:", *(f"    {line}" for line in last_lines)]
+        lines += [f"The last lines of {printable(path or '')}:"]
+        lines += [f"    {printable_output(line)}" for line in last_lines]
     return lines
 
 

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 
 from crestline.client import BlockingSystem, JobOutput, OutputLine, System
 from crestline.model import CrestlineError, Job, JobNotFoundError
+from crestline.model.text import printable, printable_output
 from crestline_airflow.attempts import XComStore
 from crestline_airflow.shared import RequestBudget
 
@@ -45,13 +46,14 @@ def last_lines(system: BlockingSystem, path: str | None, log: logging.Logger) ->
     try:
         return tail(system, path, _TAIL)
     except CrestlineError as error:
-        log.info("The end of %s cannot be shown: %s", path, error)
+        log.info("The end of %s cannot be shown: %s", printable(path), error)
         return []
 
 
 def logged(line: OutputLine) -> str:
     """A line of a job's output as the task log shows it."""
-    return line.text if line.stream == "stdout" else f"stderr: {line.text}"
+    text = printable_output(line.text)
+    return text if line.stream == "stdout" else f"stderr: {text}"
 
 
 class LiveOutput:

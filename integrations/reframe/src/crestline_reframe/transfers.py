@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Callable
 
 from crestline.client import BundleFilter, Capability, System, map_link, measure_traffic
+from crestline.model.text import printable
 from crestline_reframe.batcher import Batcher
 from crestline_reframe.connection import RunConnection
 from crestline_reframe.journal import Journal
@@ -93,5 +94,6 @@ class StageTransfers:
                 return str(local)
             if (path, target, directory) not in self._left_links:
                 self._left_links.add((path, target, directory))
-                logger.warning("left out: the link %s to %s, which is in no stage directory", path, target)
+                shown = printable(path), printable(target)
+                logger.warning("left out: the link %s to %s, which is in no stage directory", *shown)
         return here

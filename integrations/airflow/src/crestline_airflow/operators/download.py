@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.client import BlockingSystem, TransferReport
 from crestline.model import FileMissingError, InvalidRequestError
+from crestline.model.text import printable
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
 from crestline_airflow.operators.unique_names import has_pattern, names_in_one_directory
@@ -83,7 +84,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
 
     def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool, key: str) -> TransferReport:
         target.parent.mkdir(parents=True, exist_ok=True)
-        progress = TransferLog(self.log.info, f"Fetching {path}")
+        progress = TransferLog(self.log.info, f"Fetching {printable(path)}")
         if has_pattern(path):  # it has been expanded: these characters are its own
             report = system.download(glob.escape(path), target.parent, progress=progress, wait=wait, key=key)
         else:
@@ -93,12 +94,12 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             report.bytes,
             report.files,
             system.name,
-            path,
-            target,
+            printable(path),
+            printable(str(target)),
             report.unchanged,
         )
         for name in report.excluded:
-            self.log.warning("Left out of %s, since it leads out of it: %s", path, name)
+            self.log.warning("Left out of %s, since it leads out of it: %s", printable(path), printable(name))
         return report
 
     def _job(self, context: Context, task_id: str) -> dict[str, Any]:

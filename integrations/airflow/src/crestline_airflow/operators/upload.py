@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crestline.client import BlockingSystem, TransferReport
 from crestline.model import FileMissingError, InvalidRequestError
+from crestline.model.text import printable
 from crestline_airflow.operators.progress import TransferLog
 from crestline_airflow.operators.transfer import FirecRESTTransferOperator, transfer_key
 from crestline_airflow.operators.unique_names import has_pattern, names_in_one_directory
@@ -64,19 +65,21 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
             return list(targets.values())
 
     def _send(self, system: BlockingSystem, source: str, target: str, wait: bool, key: str) -> TransferReport:
-        progress = TransferLog(self.log.info, f"Sending {source}")
+        progress = TransferLog(self.log.info, f"Sending {printable(source)}")
         report = system.upload(source, target, progress=progress, wait=wait, key=key)
         self.log.info(
             "Sent %d bytes in %d files from %s to %s:%s; %d were there already",
             report.bytes,
             report.files,
-            source,
+            printable(source),
             system.name,
-            target,
+            printable(target),
             report.unchanged,
         )
         for name in report.excluded:
-            self.log.warning("Left out of %s, being no file, directory or link within it: %s", source, name)
+            self.log.warning(
+                "Left out of %s, being no file, directory or link within it: %s", printable(source), printable(name)
+            )
         return report
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import PokeReturnValue
 
+from crestline.model.text import printable
 from crestline_airflow.rendered import required, single
 from crestline_airflow.sensors.base import FirecRESTBaseSensor
 from crestline_airflow.sensors.triggers import FirecRESTFileSensorTrigger
@@ -47,5 +48,5 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
     def look(self) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
             found = system.glob(system.resolve_path(required(self.path, "path")))
-            self.log.info("%s on %s: %s", self.path, system.name, ", ".join(found) or "not there yet")
+            self.log.info("%s on %s: %s", self.path, system.name, printable(", ".join(found)) or "not there yet")
         return PokeReturnValue(is_done=bool(found), xcom_value=found)

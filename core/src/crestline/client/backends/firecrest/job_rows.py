@@ -101,8 +101,9 @@ def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
         name = ""
         if state.is_terminal and not (time.end and time.end < answered - ACCOUNTING_LAG):
             state = JobState.RUNNING  # it may be one element of an array whose others run
-    user, group, account, partition = row.user or "", row.group or "", row.account or "", row.partition or ""
-    reason, cluster, nodes = _said(status.state_reason), row.cluster or "", _said(row.nodes)
+    user, group, account = printable(row.user or ""), printable(row.group or ""), printable(row.account or "")
+    partition, cluster = printable(row.partition or ""), printable(row.cluster or "")
+    reason, nodes = _said(status.state_reason), _said(row.nodes)
     return Job(
         job_id=printable(str(row.job_id)),
         state=state,
@@ -117,7 +118,7 @@ def _job(row: _Row, system: str, texts: dict[str, str], answered: float) -> Job:
         cluster=kept(cluster, cluster),
         priority=row.priority,
         cpus=row.cpus,
-        raw_id=row.raw_id or "",
+        raw_id=printable(row.raw_id or ""),
         nodes=kept(nodes, nodes),
         node_count=row.allocation_nodes,
         workdir=kept(workdir, workdir),

@@ -172,7 +172,7 @@ class JobCalls(EventCalls):
         )
         return [
             Job(
-                job_id=str(each.job_id),
+                job_id=printable(str(each.job_id)),
                 state=JobState.UNKNOWN,
                 system=self._calls.system_name,
                 script=each.script,

@@ -64,16 +64,16 @@ def read_job(found: IriJob, system: str) -> Job:
         exit_code = 0
     time = int(status.time) if status.time else None
     return Job(
-        job_id=found.id,
+        job_id=printable(found.id),
         state=state,
-        raw_state=word,
+        raw_state=printable(word),
         reason=printable(status.message or "") or ("held" if status.state == State.HELD else ""),
         name=spec.name or _text(meta, "name", "job_name"),
         system=system,
-        user=_text(meta, "user", "user_name"),
-        account=attributes.account or _text(meta, "account"),
-        partition=attributes.queue_name or _text(meta, "partition", "queue"),
-        nodes=_text(meta, "nodes", "node_list"),
+        user=printable(_text(meta, "user", "user_name")),
+        account=printable(attributes.account or _text(meta, "account")),
+        partition=printable(attributes.queue_name or _text(meta, "partition", "queue")),
+        nodes=printable(_text(meta, "nodes", "node_list")),
         node_count=_number(meta, "node_count", "nodes_allocated"),
         workdir=spec.directory or "",
         exit_code=exit_code,

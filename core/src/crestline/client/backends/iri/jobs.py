@@ -32,6 +32,7 @@ from crestline.model import (
     TooLargeError,
     UnsupportedError,
 )
+from crestline.model.text import printable
 from crestline.wire import iri
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class Jobs(JobEndpoints):
         spec = found.job_spec or self._submitted.get(job_id) or iri.JobSpec()
         return [
             Job(
-                job_id=found.id,
+                job_id=printable(found.id),
                 state=JobState.UNKNOWN,
                 system=self._system,
                 script=decode_script(spec.arguments or []),
