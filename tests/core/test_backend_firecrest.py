@@ -421,6 +421,32 @@ def test_errors_by_text(status: int, message: str, kind: type[CrestlineError]) -
     assert type(error_from_response(answer(status, {"errorType": "error", "message": message}))) is kind
 
 
+@pytest.mark.parametrize(
+    ("status", "words", "kind", "said"),
+    [
+        (404, "stat: cannot statx '/h/a b': No such file or directory", FileMissingError, "/h/a b does not exist"),
+        (404, "bash: line 1: /h/d/x: No such file or directory", FileMissingError, "The directory that /h/d/x"),
+        (403, "bash: line 1: /h/x: Permission denied", PermissionDeniedError, "denies access to /h/x. "),
+        (500, "dd: error reading '/h/d': Is a directory\n0+0 records in\n0+0 records out",
+         InvalidRequestError, "/h/d is a directory."),
+        (500, "base64: read error: Is a directory", InvalidRequestError, "This is a directory."),
+        (500, "bash: line 1: /h/a.txt/x: Not a directory", InvalidRequestError, "A part of /h/a.txt/x"),
+        (500, "chmod: changing permissions of '/h/x': Operation not permitted", PermissionDeniedError, "of /h/x. "),
+        (500, "bash: line 1: /h/x: Disk quota exceeded", InvalidRequestError, "quota of the file system of /h/x"),
+        (400, "mkdir: cannot create directory '/h/d': File exists", ConflictError, "/h/d exists already. "),
+        (500, "tar: loop: Cannot stat: Too many levels of symbolic links", GatewayUnavailableError, "tar: loop"),
+    ],
+)  # fmt: skip
+def test_failures_of_commands_are_sentences(status: int, words: str, kind: type[CrestlineError], said: str) -> None:
+    """What FirecREST and the programs that it runs write around the reason is in `details`."""
+    whole = f"Remote process failed with exit status:1 and error message:{words}"
+    error = error_from_response(answer(status, {"errorType": "error", "message": whole}))
+    assert type(error) is kind
+    assert said in str(error)
+    assert "Remote process" not in str(error)
+    assert error.details == (" ".join(whole.split()),)
+
+
 def test_error_texts_hold_no_secrets_and_have_an_end() -> None:
     token = "eyJhbGciOi.eyJleHAiOjE.c2lnbmF0dXJl"
     text = f"got {token} from http://s3/bucket?X-Amz-Signature=abc {'x' * 5000}"
@@ -671,7 +697,7 @@ async def test_the_account_of_the_site_is_charged(plain: PlainFirecrest) -> None
 async def test_a_failed_transfer_job_is_an_error(
     connection: Connection, backend: FirecrestBackend, plain: PlainFirecrest
 ) -> None:
-    with pytest.raises(TransferError):
+    with pytest.raises(TransferError, match=f"failed: cp: .*'{plain.home}/none': No such file or directory"):
         await connection.files.finish(await backend.files.copy(f"{plain.home}/none", f"{plain.home}/x"))
     plain.faults.failed_transfer_completes = False
     with pytest.raises(TransferError):

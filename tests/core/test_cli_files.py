@@ -29,7 +29,7 @@ def test_cat_is_byte_for_byte(crestline: Command) -> None:
     assert crestline("cat", "bytes").stdout == BYTES
     assert crestline("cat", ":bytes", "local@local:bytes").stdout == BYTES * 2
     assert crestline.json("cat", "bytes")["text"] == BYTES.decode(errors="replace")
-    assert "No such file" in crestline.refused("cat", "absent", code=66)
+    assert "does not exist on the system" in crestline.refused("cat", "absent", code=66)
 
 
 def test_cp_there_and_back(crestline: Command) -> None:
@@ -156,7 +156,7 @@ def test_cp_goes_on_after_an_interruption(crestline: Command) -> None:
 
 def test_rm_mkdir_mv_and_tail(crestline: Command) -> None:
     crestline("mkdir", "-p", "more/a/b", ":more/c")
-    assert "File exists" in crestline.refused("mkdir", "more/c", code=65)
+    assert "more/c exists already." in crestline.refused("mkdir", "more/c", code=65)
     (crestline.place / "text").write_text("".join(f"{number}\n" for number in range(2000)) + "end")
     crestline("cp", "text", ":more/a/")
     assert crestline("tail", "-n", "2", "more/a/text").stdout == b"1999\nend"
@@ -170,7 +170,7 @@ def test_rm_mkdir_mv_and_tail(crestline: Command) -> None:
     (more / "dangling").symlink_to("nothing")
     crestline("rm", "more/link", "more/dangling", "more/renamed")
     assert {file["name"] for file in crestline.json("ls", "more")} == {"a", "c"}
-    assert "No such file" in crestline.refused("rm", "more/renamed", code=66)
+    assert "more/renamed does not exist on the system." in crestline.refused("rm", "more/renamed", code=66)
     crestline("rm", "-f", "more/renamed")
     crestline("rm", "-r", "more")
     for path in ("", ":"):  # such as an unset variable's
@@ -210,7 +210,7 @@ def test_one_sentence_for_a_directory_that_does_not_exist(crestline: Command) ->
     (crestline.place / "x").write_text("x")
     (crestline.place / "job.sh").write_text("#!/bin/sh\necho\n")
     crestline("mkdir", "-p", "some")
-    default = Path(crestline.refused("cat", "absent", code=66).split("'")[1]).parent
+    default = Path(crestline.refused("cat", "absent", code=66).split()[1]).parent
     absent = default / "some" / "absent"
     said = (
         f"crestline: The directory {absent} does not exist on the system. Make it with `crestline mkdir -p {absent}`, "
@@ -227,7 +227,7 @@ def test_one_sentence_for_a_directory_that_does_not_exist(crestline: Command) ->
         ("mkdir", absent / "x"),
     ):
         assert crestline.refused(*command, code=66) == said
-    assert "No such file" in crestline.refused("cat", "some/absent", code=66)  # its directory is there
+    assert "some/absent does not exist on the system." in crestline.refused("cat", "some/absent", code=66)
     here = crestline.place / "no"
     crestline("cp", "x", ":some/x")
     said = f"The directory {here} does not exist on this machine. Make it with `mkdir -p {here}`"
@@ -239,7 +239,7 @@ def test_a_user_without_the_default_directory(tmp_path: Path) -> None:
     crestline = Command(tmp_path)
     (tmp_path / "x").write_text("x")
     with crestline.serving("--state-dir", tmp_path / "home"):
-        default = Path(crestline.refused("cat", "absent", code=66).split("'")[1]).parent
+        default = Path(crestline.refused("cat", "absent", code=66).split()[1]).parent
         (tmp_path / "job.sh").write_text(f"#!/bin/sh\nrm -r {default}\n")
         job = crestline("submit", "job.sh", "--wait").stdout.decode().split()[0]
         said = f"The directory {default} does not exist on the system. Make it with `crestline mkdir -p {default}`"

@@ -154,6 +154,26 @@ def test_a_proxy_that_answers_in_place_of_the_gateway(plain: PlainFirecrest, cre
     assert b"No access token for http" in crestline("ps", code=69).stderr
 
 
+def test_logs_of_a_job_whose_output_path_slurm_has_forgotten(plain: PlainFirecrest, crestline: Command) -> None:
+    """Accounting remembers jobs for months, and the scheduler where they wrote for minutes."""
+    (crestline.place / "job.sh").write_text("#!/bin/bash\necho said\n")
+    job_id = crestline("submit", "--wait", "job.sh").stdout.decode().split()[0]
+    plain.faults.metadata_kept = 0.0
+    said = crestline.refused("logs", job_id, code=66)
+    assert "has forgotten where job" in said
+    assert f"{plain.home}/slurm-{job_id}.out" in said
+    assert "Check the job id" in crestline.refused("logs", "999999", code=66)
+
+
+def test_cat_and_tail_of_a_directory(plain: PlainFirecrest, crestline: Command) -> None:
+    (plain.home / "folder").mkdir()
+    (plain.home / "folder" / "large").write_bytes(b"x" * 1000)
+    for command in ("cat", "tail"):
+        said = crestline.refused(command, "folder", code=65)
+        assert "is a directory." in said
+        assert "Try again" not in said
+
+
 def test_logs_of_an_array(plain: PlainFirecrest, crestline: Command) -> None:
     (crestline.place / "job.sh").write_text("#!/bin/bash\n#SBATCH --array=0-2\necho element $SLURM_ARRAY_TASK_ID\n")
     job_id = crestline("submit", "job.sh").stdout.decode().strip()

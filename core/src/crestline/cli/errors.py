@@ -88,7 +88,8 @@ def report(error: CrestlineError | OSError | TyperException, *, as_json: bool) -
         said: dict[str, Any] = {"type": type(error).__name__, "message": message, "hint": hint}
         line = json.dumps({"error": {**said, "details": details, "exit_code": code}})
     else:
-        line = one_line(f"crestline: {message} {hint}".rstrip())
+        said_plainly = str(error) if isinstance(error, CrestlineError) else f"{message} {hint}".rstrip()
+        line = one_line(f"crestline: {said_plainly}")
     print(line, file=sys.stderr)
     return code
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from crestline.model import CrestlineError, FileMissingError
+from crestline.model import CrestlineError, FileMissingError, InvalidRequestError, JobNotFoundError
 from crestline.model.directories import missing_directory
 
 if TYPE_CHECKING:
@@ -42,7 +42,15 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
         JobNotFoundError: the job does not exist.
         FileMissingError: the path of its output is unknown.
     """
-    jobs = await system.backend.jobs.metadata(job_id)
+    try:
+        jobs = await system.backend.jobs.metadata(job_id)
+    except JobNotFoundError:
+        [job, *_] = await system.backend.jobs.get(job_id)  # accounting remembers jobs that the scheduler has forgotten
+        place = f"{job.workdir.rstrip('/')}/" if job.workdir else ""
+        raise FileMissingError(
+            f"The scheduler has forgotten where job {job_id} wrote its output.",
+            hint=f"Name its file, which without --output is {place}slurm-{job_id}.out: crestline cat PATH",
+        ) from None
     paths = [(job.stderr if stderr else None) or job.stdout for job in jobs]
     known = list(dict.fromkeys(path for path in paths if path))
     if not known:
@@ -125,6 +133,7 @@ async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
 
     Raises:
         FileMissingError: there is none.
+        InvalidRequestError: it is a directory.
     """
     from crestline.client import Capability
 
@@ -132,6 +141,8 @@ async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
         async for chunk in system.backend.files.read(path):
             yield chunk
         return
+    if await is_directory(system, path):
+        raise InvalidRequestError(f"{path} is a directory.", hint=f"List it: crestline ls {path}")
     with tempfile.TemporaryDirectory(prefix="crestline-") as place:
         local = Path(place, "content")
         await system.download(path, local)

@@ -102,6 +102,8 @@ def connection_error(
 ) -> GatewayUnavailableError:
     """Return the error for a request that got no answer: connection refused, name unknown, timeout, invalid URL."""
     text = str(error)
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
+        return kind(f"{url!r} is not a URL of a gateway.", hint="Begin it with https:// and the host's name.")
     hint = "Check the URL and the network, then try again."
     if "CERTIFICATE_VERIFY_FAILED" in text:
         hint = "Its certificate is not trusted: name its authority in `ca_file` of the site."

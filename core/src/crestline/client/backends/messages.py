@@ -56,6 +56,8 @@ class TransferMethod(msgspec.Struct, frozen=True, kw_only=True):
     part_size: int = 0
     log: str = ""
     """path of the transfer job's output on the system"""
+    error_log: str = ""
+    """path of what its programs say of a failure; empty: in `log` too"""
     pieces: str = ""
     """directory on the system where the file lies in pieces of `part_size` bytes, `000000` and so on; empty: none"""
 

@@ -271,6 +271,9 @@ class _WholeAnswers(httpx.AsyncBaseTransport):
         so_far.doubtful -= changes and isinstance(error, NOTHING_BEGAN)
         if isinstance(error, MaintenanceError):
             raise error  # no repeat helps before it ends
+        if not isinstance(error, GatewayUnavailableError | RateLimitedError):  # a refusal, which has a 500 on FirecREST
+            self._outages.succeeded(request)
+            return whole
         self._note(request, so_far.count, error.message)
         return whole
 

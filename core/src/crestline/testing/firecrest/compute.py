@@ -114,6 +114,8 @@ def get_metadata(call: Call) -> Response:
     if not _job_id(call).isdigit():
         raise Refusal(404, "Job not found.")
     visible = [job for job in _find(call) if job_rows.row(job, facility.faults, facility.settings)]
+    if (kept := facility.faults.metadata_kept) is not None:
+        visible = [job for job in visible if job.ended is None or time.time() - job.ended < kept]
     if not visible:
         raise Refusal(404, "Job not found.")
     if facility.faults.array_metadata_is_one:

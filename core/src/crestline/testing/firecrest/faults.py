@@ -66,6 +66,9 @@ class Faults:
     array_metadata_is_one: bool = True
     """The metadata of an array are one record under its id: that of its last element, or while any waits, with
     4294967294 for its index."""
+    metadata_kept: float | None = None
+    """Seconds after its end for which the metadata of a job can be had (Slurm's MinJobAge, 300 by default), then 404
+    although the job itself is found; None: always."""
     stale_pending: float = 0.0
     """Seconds after its start in which a running job is still shown as PENDING."""
     list_omits: str = ""

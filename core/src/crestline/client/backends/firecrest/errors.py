@@ -39,6 +39,30 @@ _LIST_FAILED = "Error executing Slurm command."
 _SECRET = re.compile(r"eyJ[\w-]+\.[\w-]+(\.[\w-]+)?|(?<=\?)\S*(?:[Ss]ignature|token|X-Amz-)\S*")
 _LONGEST = 400
 
+_WRAPPING = re.compile(
+    r"Remote process failed with exit status:\d+ and error message: ?"
+    r"|Unexpected Slurm command response\. exit_status:\d+ std_err: ?"
+)
+"""FirecREST's words around those of the program that failed"""
+_SENTENCES = {
+    "No such file or directory": "{path} does not exist on the system.",
+    "Permission denied": "The system denies access to {path}.",
+    "Operation not permitted": "The system denies this change of {path}.",
+    "File exists": "{path} exists already.",
+    "Is a directory": "{path} is a directory.",
+    "Not a directory": "A part of {path} is not a directory.",
+    "File name too long": "The name of {path} is too long for the system.",
+    "Too many levels of symbolic links": "The symbolic links of {path} lead to each other.",
+    "No space left on device": "The file system of {path} is full.",
+    "Disk quota exceeded": "The quota of the file system of {path} is used up.",
+    "Read-only file system": "The file system of {path} is read-only.",
+}
+"""what the reasons of a system call (strerror(3)) mean for the path of a request"""
+_OF_ONE_PATH = re.compile(  # not of tar, which goes on after it
+    r"(?P<program>bash: line \d+|(?!tar\b)\w+): (?P<doing>[a-z ]*?)'?(?P<path>/[^']*?|)'?(?: for reading)?: "
+    rf"(?P<reason>{'|'.join(_SENTENCES)})( \d+\+\d+ records in .*)?"
+)
+
 
 def error_from_response(response: httpx.Response) -> CrestlineError:
     """The error that an answer means. `status` of the result is the answer's own."""
@@ -73,6 +97,12 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
     details = tuple(body.caused_by or ())
     said = " ".join((body.message, *details))
     message = body.message or f"The gateway answered {status}."
+    told = next((cause for cause in reversed(details) if cause != _LIST_FAILED), message)
+    stripped = _WRAPPING.sub("", told if message == _LIST_FAILED else message)
+    one_path = _OF_ONE_PATH.fullmatch(stripped)
+    plain = _sentence(one_path) if one_path else stripped
+    if plain and plain != message:
+        details, message = (message, *details), plain
     if status in (502, 504) and not body.message:
         message = f"A proxy answered {status} in place of the gateway, which it does not reach."
 
@@ -103,6 +133,8 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
         return UnsupportedError(message, hint="This gateway or its scheduler cannot do it.", details=details)
     if status == 500 and (refusal := _refusal(message, said, details)):
         return refusal
+    if status == 500 and one_path:
+        return refused(message, details=details)
     if status == 500 and message == _LIST_FAILED and not details:
         hint = (
             "Try again later. If this goes on: a job whose name contains '|' or a line break breaks every list with it."
@@ -117,6 +149,13 @@ def _classify(response: httpx.Response, body: ErrorBody) -> CrestlineError:
             retry_after=retry_after(response),
         )
     return refused(message, details=details)
+
+
+def _sentence(failure: re.Match[str]) -> str:
+    path, reason = failure["path"] or "This", failure["reason"]
+    if reason == "No such file or directory" and re.search("bash|creat", failure["program"] + failure["doing"]):
+        return f"The directory that {path} shall be in does not exist on the system."
+    return _SENTENCES[reason].format(path=path)
 
 
 def _announcement(message: str, data: dict[str, object]) -> tuple[str, str, datetime | None]:
@@ -137,7 +176,7 @@ def _not_found(message: str, said: str, details: tuple[str, ...]) -> NotFoundErr
     if "System not found" in said:
         return SystemNotFoundError(message, hint="`crestline systems` lists those that are there.", details=details)
     if "No such file or directory" in said:
-        return FileMissingError(message, details=details)
+        return FileMissingError(message, hint="Check the path.", details=details)
     return NotFoundError(message, hint="Check the URL of the gateway.", details=details)
 
 

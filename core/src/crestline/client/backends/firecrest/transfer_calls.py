@@ -27,6 +27,7 @@ from crestline.model import (
     TransferError,
     UnsupportedError,
 )
+from crestline.model.text import printable
 from crestline.wire.filesystem import (
     DownloadRequest,
     FileContentAnswer,
@@ -126,6 +127,7 @@ class TransferCalls(TransferEndpoints):
             download_url=directives.download_url,
             part_size=directives.max_part_size or 0,
             log=answer.transfer_job.logs.output_log,
+            error_log=answer.transfer_job.logs.error_log,
         )
 
     async def begin_command(self, method: str, verb: str, *, expect: int, **content: Any) -> TransferMethod:
@@ -135,7 +137,7 @@ class TransferCalls(TransferEndpoints):
             TransferAnswer, path, method=method, expect=expect, how=RetryMode.NON_IDEMPOTENT, **content
         )
         job = answer.transfer_job
-        return TransferMethod(job_id=job.job_id, log=job.logs.output_log)
+        return TransferMethod(job_id=job.job_id, log=job.logs.output_log, error_log=job.logs.error_log)
 
     async def begin_script(self, commands: str) -> TransferMethod:
         """Submit a script of our own, where the site wants its transfer jobs to run.
@@ -184,10 +186,11 @@ class TransferCalls(TransferEndpoints):
             begin = await self._read_log(log, "head")
             is_good = any(sentence in begin for sentence in _GOOD)
         if not (job.state.is_success and is_good):
-            last = said.strip().splitlines()[-1:] or ["its log is empty"]
+            reasons = (await self._read_log(transfer.error_log, "head")).split("\n") if transfer.error_log else []
+            reason = next(filter(None, map(str.strip, [*reasons, *reversed(said.split("\n"))])), "its log is empty")
             raise TransferError(
-                f"The transfer job {transfer.job_id} failed ({job.raw_state}): {last[0][:200]}",
-                hint=f"See {log} on the system.",
+                f"The transfer job {transfer.job_id} failed: {printable(reason)[:200]}",
+                hint=f"See {transfer.error_log or log} on the system.",
             )
         if is_temporary(posixpath.basename(log)):
             with contextlib.suppress(CrestlineError):  # it is in the way, but harmless
