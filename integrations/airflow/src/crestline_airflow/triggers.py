@@ -357,7 +357,10 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
                 self.log.info("Cancelling job %s of the try before", job_id)
                 with contextlib.suppress(JobNotFoundError):
                     await system.cancel(job_id)
-            await self._confirm(attempts, last)  # meanwhile
+            now = await sync_to_async(attempts.last)()  # meanwhile another triggerer may have begun this try
+            if now is not None and not attempts.was_cleared_since(now):
+                return now
+            await self._confirm(attempts, last)
         policy = FirecRESTRetryPolicy(more_memory=self.more_memory, more_time=self.more_time)
         return await sync_to_async(attempts.begin)(last, *policy.factors(last))
 
