@@ -252,7 +252,7 @@ class Allocation:
         return found
 
     async def leave(self) -> None:
-        """Delete the workspace on the system."""
+        """End this job's commands in a shared allocation, and delete its files."""
         record = self._state.record
         for entry in await self._entries("in"):
             if entry.startswith(f"{record.name}-") and entry.endswith(".go"):
@@ -267,13 +267,13 @@ class Allocation:
             return []
 
     async def remove_workspace(self) -> None:
-        """Delete all that is on the system."""
+        """Delete the workspace on the system."""
         try:
             await self._remove(self._state.record.workspace)
         except CrestlineError as error:
             if self._state.record.submitting or self._state.record.job_id is not None:
                 raise
-            # Nothing was submitted, perhaps since the directory could not even be made.
+            # No job was submitted, perhaps because the directory could not be created.
             print(f"{self._state.record.workspace} is left alone: {error.message}")
 
     async def _remove(self, path: str) -> None:

@@ -39,7 +39,7 @@ class CommandChannel:
     Args:
         system: an open system.
         workspace: absolute path of the workspace.
-        patience: seconds for which the gateway may not respond before `follow` fails.
+        patience: seconds for which the gateway may not respond before `follow`, `send` and `stop` fail.
     """
 
     def __init__(self, system: System, workspace: str, *, patience: float) -> None:

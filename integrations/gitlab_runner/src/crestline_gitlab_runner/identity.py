@@ -21,24 +21,15 @@ Connect = Callable[[], AbstractAsyncContextManager["System"]]
 """Opens the system with the identity of one CI job."""
 
 _MOST_RETRIES = 1000
-"""Return the id and secret in the job's variables, or None.
-
-Raises:
-    BuildFailureError: one of them is missing, the addresses differ, or the site does not allow it.
-"""
+"""Number of retries so large that only the time limits them."""
 _ID, _SECRET = "F7T_CLIENT_ID", "F7T_CLIENT_SECRET"
 
 
 def project_client(settings: Settings, job: CiJob | None) -> tuple[str, str] | None:
-    """Return the gateway's site with the identity of this job.
-
-    Args:
-        settings: the configuration.
-        job: None for work without a job (`gc`): the runner's own identity.
+    """Return the id and secret in the job's variables, or None.
 
     Raises:
-        ConfigError: the runner's identity cannot be used.
-        BuildFailureError: as `project_client`.
+        BuildFailureError: one of them is missing, the addresses differ, or the site does not allow it.
     """
     if job is None:
         return None
