@@ -34,8 +34,8 @@ def order(lines: list[str], *, last: bool = False) -> bytes:
 def await_file(name: str, size: int) -> str:
     """Return a shell line that waits until a file has arrived completely, for at most an hour.
 
-    The driver sends the file again until its `gateway_budget` is used up. If the runner has ended, the agent ends the job
-    before that.
+    The driver sends the file again until its `gateway_budget` is used up. If the runner has ended, the agent ends the
+    job before that.
     """
     path = shlex.quote(name)
     return (
