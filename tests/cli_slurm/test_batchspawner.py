@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+import pytest
+
+from harness.cluster import Cluster
 from harness.hub import Hub
 from harness.slurm_commands import BIN, SlurmCommands
 
@@ -47,22 +51,30 @@ HTTPServer(("", url.port), Handler).serve_forever()
 """
 
 
-def test_a_server_is_spawned_polled_and_stopped(local: SlurmCommands, tmp_path: Path) -> None:
-    folder = tmp_path / "hub"
+@pytest.mark.parametrize("where", ["local", "slurm"])
+def test_a_server_is_spawned_polled_and_stopped(where: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    commands: SlurmCommands = request.getfixturevalue(where)
+    folder, user, address = tmp_path / "hub", "root", "127.0.0.1"
     folder.mkdir()
-    (folder / "server-of-the-test").write_text(SERVER)
-    (folder / "server-of-the-test").chmod(0o755)
-    settings = SETTINGS.format(folder=folder)
-    environment = {
-        "PATH": f"{BIN}:{folder}:/usr/local/bin:/usr/bin:/bin",
-        "CRESTLINE_SITES": local.environment["CRESTLINE_SITES"],
-    }
-    settings += f"c.Spawner.environment = {environment!r}\n"
-    with Hub(folder, settings, environment) as hub:
-        hub.spawn("root").raise_for_status()
-        hub.ready("root")
-        (row,) = local("squeue", "--me", "-h", "-n", "spawner-jupyterhub", "-o", "%i %T").splitlines()
+    shared, settings = folder, ""
+    if where == "slurm":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        user, address = "alice", cluster.machine
+        shared = Path(tempfile.mkdtemp(dir=cluster.shared))
+        shared.chmod(0o1777)
+        settings = "import os, pwd\npwd.getpwnam = lambda name: pwd.getpwuid(os.getuid())\n"  # the hub has no alice
+        container = cluster.check("root", ["hostname", "-I"]).split()[0]
+        settings += f'c.SlurmSpawner.state_exechost_exp = "{container}"\n'  # this machine does not know n01
+    (shared / "server-of-the-test").write_text(SERVER)
+    (shared / "server-of-the-test").chmod(0o755)
+    path = f"{BIN}:{shared}:/usr/local/bin:/usr/bin:/bin"
+    environment = {"PATH": path, "CRESTLINE_SITES": commands.environment["CRESTLINE_SITES"]}
+    settings += SETTINGS.format(folder=shared) + f"c.Spawner.environment = {environment!r}\n"
+    with Hub(folder, settings, environment, host=address) as hub:
+        hub.spawn(user).raise_for_status()
+        hub.ready(user)
+        (row,) = commands("squeue", "--me", "-h", "-n", "spawner-jupyterhub", "-o", "%i %T").splitlines()
         job_id, state = row.split()
         assert state == "RUNNING"
-        hub.stop_server("root")
-    assert local("sacct", "-nPX", "-j", job_id, "-o", "State").startswith("CANCELLED")
+        hub.stop_server(user)
+    assert commands("sacct", "-nPX", "-j", job_id, "-o", "State").startswith("CANCELLED")

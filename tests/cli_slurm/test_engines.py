@@ -67,8 +67,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
         ("submitit_sums", ["sum 3", "products [4, 10, 18]", "error FailedJobError True", "ended CANCELLED"]),
         ("psij_states", ["good COMPLETED 0", "bad FAILED 3", "endless CANCELED None", "hello"]),
         ("parsl_squares", ["squares [0, 1, 4]", "job True"]),
+        ("dask_adaptive", ["squares [0, 1, 4, 9, 16]", "job dask-worker", "workers left 0"]),
     ],
-    ids=["simple-slurm", "submitit", "PSI/J", "Parsl"],
+    ids=["simple-slurm", "submitit", "PSI/J", "Parsl", "dask-jobqueue"],
 )
 def test_an_engine_runs_its_jobs(engine: Engine, program: str, printed: list[str]) -> None:
     done = engine.run(sys.executable, str(EXAMPLES / f"{program}.py"))

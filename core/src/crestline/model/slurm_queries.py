@@ -151,6 +151,6 @@ def _complaint(error: getopt.GetoptError) -> str:
         return f"option '--{name}' requires an argument"
     if "must not" in error.msg:
         return f"option '--{name}' doesn't allow an argument"
-    if "unique" in error.msg:
+    if "unique prefix" in error.msg:
         return f"option '--{name}' is ambiguous"
     return f"unrecognized option '--{name}'"

@@ -56,8 +56,8 @@ def scancel(words: list[str]) -> int:
             f"{_PROGRAM}: error: The API cannot send signal {options['signal']}: it ends jobs, and nothing else. "
             "Leave --signal out to end the job."
         )
-    if "batch" in options or "full" in options:
-        raise CommandError(f"{_PROGRAM}: error: --batch and --full choose who gets a signal, and the API sends none.")
+    if "batch" in options:  # --full changes nothing, since KILL always ends all steps
+        raise CommandError(f"{_PROGRAM}: error: --batch sends the signal to the script alone, and the API sends none.")
     ids = [each for word in rest for each in _split(word)]
     if not ids and not any(name in options for name in _FILTERS):
         raise CommandError(f"{_PROGRAM}: error: No job identification provided")
