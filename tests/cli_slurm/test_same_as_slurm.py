@@ -243,6 +243,60 @@ TABLES = {
         scontrol -Q show job 999999
         scontrol --frob
     """,
+    "engines": r"""
+        SLURM_TIME_FORMAT=standard squeue --noheader -o %i^^^%t^^^%r^^^%B^^^%u^^^%D^^^%C^^^%R^^^%P -j{held},{held}
+        SLURM_TIME_FORMAT=standard squeue --noheader -o "%l^^^%M^^^%S^^^%j^^^%V" --jobs={rich},{rich}
+        sacct --helpformat
+        sacct --format=JobID,Account,AllocNodes,AveCPU,MaxVMSize,ReqTRES,UID,WorkDir, --parsable --jobs={same-done}
+        sacct -X --parsable2 --clusters all --noheader --format=JobIdRaw,State --endtime now --name same-done
+        squeue --format=%i|%T --states=all --noheader --name held-array,rich
+        sacct -j {same-failed}.0 --format=Reason --noheader
+        sacct -j {same-failed} -n -X -o nodelist%-256
+        sacct --name=same-failed --parsable2 --noheader --format=JobID,JobName,Comment,TotalCPU,NCPUS,MaxRSS,ReqMem
+        sacct -nu alice -o Account%256 --name same-done
+        sacctmgr -n -s list user alice format=account%256
+        sacctmgr -nP show assoc where user=alice format=account,partition,qos
+        sacctmgr --noheader --parsable2 list associations user=alice format=account,maxsubmitjobs,grptres
+        sshare -U --format Account%256 --noheader
+        sinfo -o %P
+        sinfo -N -l -h -o "%N %c %m %P"
+        sinfo -N -o "%N|%T|%G" -p debug,xfer
+        sinfo -a -h -o "%A %D %C"
+        sinfo -e -o "%9P %5D %10c" -S +P
+        scontrol show partition
+        scontrol -a show -o partitions
+        scontrol -a show -o reservations nosuch
+        scontrol show hostname n[01-03],m1
+        scontrol show hostnames n[01-02],x[1-3,9]
+        scontrol -o show job={held},{rich}
+        scontrol --oneliner show jobs {rich}
+        scontrol -dd show job {array}_1
+        scontrol show node=n02,n03 -o
+        sacct -X --noheader --format=jobid,state%20 --job {same-done},{same-failed}
+        squeue --noheader --format="%i %t" --job {held},{later}
+        sacct -o JobID,State,NodeList --parsable2 -j {same-done} -j {same-failed}
+        SLURM_TIME_FORMAT=%s sacct -S now-1hour -P -j {same-done},{same-failed} -o jobid,state,exitcode,end,nodelist
+        squeue -h -j {held},{rich} -o %i|%T|%N|%r
+        squeue --me --name held-array -o '"%i","%j","%t","%M","%L","%D","%C","%m","%b","%R"'
+        squeue -O JobArrayID,StateCompact,Reason -t all --me -n limited
+        squeue -O "JobID:.18 ,Partition:.9 ,Name:.8 ,UserName:.8" -j {held}
+        squeue --Format=ArrayJobID:20,ArrayTaskID:12,TimeLeft:12,TimeUsed,PendingTime:1 -j {limited} --noheader
+        squeue --Format JobID,tres:60,Account,Priority,PriorityLong,SubmitTime,WorkDir:40 -j {rich} --noheader
+        squeue --all --states=all --noconvert -o "%a|%A|%B|%c|%C|%d|%D|%m|%M|%V|%Z" -j {rich}
+        squeue --noheader -o "%i %t" -t all -p debug,xfer -u alice -n rich,limited
+        squeue -u alice,bob -h -o "%u %i" -n bobs,rich -S u
+        squeue --array --jobs={array} --noheader --format=%A_%a
+        squeue --array-uniquely -j {array}
+        squeue -h --only-job-state -j {held} -o "%i %T"
+        squeue --start --json=list
+        sinfo --json=list
+        sacct --json=list
+        squeue -j {held} --states=PENDING --long --noheader
+        scancel --signal=KILL -n nosuch --me
+        scancel --full nosuch
+        scancel --hurry 999999
+        scancel {array}_99
+    """,
     "accounts": """
         sacctmgr show user
         sacctmgr show assoc user=alice
@@ -315,6 +369,11 @@ OTHERWISE_IN_22_05 = {
     "srun -D /home/alice -N 99 true",  # likewise
     "-t PENDING {}_[8-9]",  # with a filter, scancel ends the whole array
     "-n {name} {}_1",
+    # newer options
+    'squeue -h --only-job-state -j {held} -o "%i %T"',
+    "squeue --start --json=list",
+    "sinfo --json=list",
+    "sacct --json=list",
 }
 
 
