@@ -352,6 +352,30 @@ def test_list_filters(plain: PlainFirecrest) -> None:
     assert job_id in ids("?time_window=3d")
 
 
+def test_empty_filters_and_an_empty_name_are_none(plain: PlainFirecrest) -> None:
+    jobs = f"/compute/{plain.system}/jobs"
+    job = {"name": "", "workingDirectory": str(plain.home), "script": QUICK}
+    job_id = ask(plain, "POST", jobs, json={"job": job}).json()["jobId"]
+    for query in ({"account": ""}, {"name": ""}, {"name": "sbatch"}):
+        assert job_id in [each["jobId"] for each in ask(plain, "GET", jobs, params=query).json()["jobs"]]
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("#!/bin/bash\r\ntrue\r\n", "DOS line breaks"),
+        ("#!/bin/bash\n: \0\n", "NULL character"),
+        ("#!/bin/bash\n" + "#x\n" * 2_000_000, "parameter too long"),
+    ],
+    ids=["lines", "null", "size"],
+)
+def test_scripts_that_sbatch_does_not_read(plain: PlainFirecrest, script: str, words: str) -> None:
+    job = {"name": "j", "workingDirectory": str(plain.home), "script": script}
+    answer = ask(plain, "POST", f"/compute/{plain.system}/jobs", json={"job": job})
+    assert answer.status_code == 500
+    assert words in answer.json()["message"]
+
+
 def test_tokens(plain: PlainFirecrest) -> None:
     def message(token: str) -> str:
         answer = ask(plain, "GET", "/status/systems", token)

@@ -23,6 +23,8 @@ from crestline.testing.firecrest.state import FacilityState
 
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _NAME_LIMIT = 235
+_SCRIPT_LIMIT = 4 * 1024 * 1024
+"""Bytes of a batch script (`max_script_size` in slurm.conf's SchedulerParameters)."""
 _WORKDIR_NAMES = ("workingDirectory", "working_directory", "currentWorkingDirectory", "current_working_directory")
 
 
@@ -56,10 +58,11 @@ def submit(call: Call) -> Response:
     elif not script:
         time.sleep(call.facility.settings.command_timeout)
         raise command_timeout()
+    _check_text(script or "")
     order = Order(
         script=script or "",
         workdir=Path(workdir),
-        name=asked.text("name"),
+        name=asked.text("name") or None,
         default_name=Path(script_path).name if script_path else "sbatch",
         account=asked.text("account"),
         partition=asked.text("partition"),
@@ -83,7 +86,7 @@ def list_jobs(call: Call) -> Response:
         job
         for job in facility.scheduler.all()
         if (everybody or job.user == call.user)
-        and (account is None or job.account == account)
+        and (not account or job.account == account)
         and (job.ended is None or now - job.ended < window)
     ]
     job_rows.check_parsable(jobs, faults)
@@ -202,6 +205,21 @@ def _environment(asked: Call) -> dict[str, str]:
     return {name: str(value).partition(",")[0] if truncate else str(value) for name, value in found.items()}
 
 
+def _check_text(script: str) -> None:
+    """Refuse what sbatch 22.05 refuses to read."""
+    if "\r\n" in script:
+        words = (
+            "Batch script contains DOS line breaks (\\r\\n)\nsbatch: error: instead of expected UNIX line breaks (\\n)."
+        )
+        raise slurm_failure(f"sbatch: error: {words}")
+    if "\0" in script:
+        words = "The Slurm controller does not allow scripts that\nsbatch: error: contain a NULL character '\\0'."
+        raise slurm_failure(f"sbatch: error: {words}")
+    if len(script.encode()) > _SCRIPT_LIMIT:
+        words = "Pathname of a file, directory or other parameter too long"
+        raise slurm_failure(f"sbatch: error: Batch job submission failed: {words}")
+
+
 def _script_at(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -218,7 +236,7 @@ def _window(call: Call) -> int:
 
 def _names(call: Call) -> list[str] | None:
     name = call.query.get("name")
-    if name is None:
+    if not name:  # empty: no filter
         return None
     if len(name) > _NAME_LIMIT:
         raise invalid("query", "name", f"String should have at most {_NAME_LIMIT} characters", value=name)
