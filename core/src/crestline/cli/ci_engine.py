@@ -48,20 +48,20 @@ def count_tests(reports: list[Path]) -> Tests:
     return total
 
 
-def announce(job: Job, system: str, environment: Mapping[str, str] = os.environ) -> None:
+def announce(job: Job, system: str) -> None:
     """There is a job: say so where people look."""
-    if environment.get("GITHUB_ACTIONS") == "true":
+    if os.environ.get("GITHUB_ACTIONS") == "true":
         note(f"::notice title=Crestline::Job {one_line(job.job_id)} on {one_line(system)}")
-    _outputs({"job-id": job.job_id, "workdir": job.workdir}, environment)
+    _outputs({"job-id": job.job_id, "workdir": job.workdir})
 
 
-def conclude(job: Job, code: int, tests: Tests | None, environment: Mapping[str, str] = os.environ) -> None:
+def conclude(job: Job, code: int, tests: Tests | None) -> None:
     """Report the end of a run to the CI service: outputs, and a summary with the job's facts and its tests."""
     queued = queue_seconds(job)
     outputs = {"state": str(job.state), "exit-code": str(code)}
     if queued is not None:
         outputs["queue-seconds"] = str(queued)
-    _outputs(outputs, environment)
+    _outputs(outputs)
     rows = [
         ("Job", f"{job.job_id} ({job.name})" if job.name else job.job_id),
         ("System", job.system),
@@ -74,7 +74,7 @@ def conclude(job: Job, code: int, tests: Tests | None, environment: Mapping[str,
     if tests is not None:
         rows.append(("Tests", f"{tests.tests}, {tests.failures} failed, {tests.skipped} skipped"))
     table = "".join(f"| {name} | {_cell(value)} |\n" for name, value in rows if value)
-    _append(environment.get("GITHUB_STEP_SUMMARY"), f"| Crestline | |\n| --- | --- |\n{table}\n")
+    _append(os.environ.get("GITHUB_STEP_SUMMARY"), f"| Crestline | |\n| --- | --- |\n{table}\n")
 
 
 def queue_seconds(job: Job) -> int | None:
@@ -84,11 +84,11 @@ def queue_seconds(job: Job) -> int | None:
     return max(0, job.times.start - job.times.submit)
 
 
-def _outputs(values: Mapping[str, str], environment: Mapping[str, str]) -> None:
+def _outputs(values: Mapping[str, str]) -> None:
     # With an end mark that no value can hold, so that none can add an output of its own.
     end = f"end-{secrets.token_hex(8)}"
     _append(
-        environment.get("GITHUB_OUTPUT"),
+        os.environ.get("GITHUB_OUTPUT"),
         "".join(f"{name}<<{end}\n{one_line(value)}\n{end}\n" for name, value in values.items()),
     )
 

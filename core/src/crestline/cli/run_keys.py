@@ -25,7 +25,7 @@ class RunNote(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of the run that works in a directory."""
 
     request: str = ""
-    """digest of what was asked for, see `digest_request`; empty if an older version wrote the note"""
+    """digest of what was asked for, see `digest_request`"""
     job_id: str | None = None
     """None before it is submitted"""
 
@@ -101,8 +101,6 @@ async def read_note(system: System, workdir: str) -> RunNote | None:
         return None
     try:
         return msgspec.json.decode(text, type=RunNote)
-    except msgspec.ValidationError:
-        return RunNote(job_id=text.strip())  # as older versions wrote it: the job's id alone
     except msgspec.DecodeError:
         return None
 

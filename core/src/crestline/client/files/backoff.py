@@ -19,12 +19,10 @@ class Backoff:
     """Limits consecutive failures, by number or by time; `renew` resets it after a success.
 
     Args:
-        tries: number of tries.
-        timeout: seconds after the first failure, which replace the number of tries.
+        timeout: seconds after the first failure; None: six tries instead.
     """
 
-    def __init__(self, tries: int = _TRIES, *, timeout: float | None = None) -> None:
-        self._tries = tries
+    def __init__(self, *, timeout: float | None = None) -> None:
         self._timeout = timeout
         self._failures = 0
         self._since = 0.0
@@ -35,7 +33,7 @@ class Backoff:
 
     def _is_over(self) -> bool:
         if self._timeout is None:
-            return self._failures >= self._tries
+            return self._failures >= _TRIES
         return clock.monotonic() - self._since >= self._timeout
 
     async def wait(self, error: CrestlineError) -> None:

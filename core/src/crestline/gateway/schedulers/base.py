@@ -55,10 +55,8 @@ class JobList(list[JobInfo]):
     """The reason if the list is incomplete (accounting does not respond), otherwise empty."""
 
 
-async def each_of(
-    items: Sequence[T], submit: Callable[[T], Awaitable[str]], *, at_once: int = 8
-) -> list[str | CrestlineError]:
-    """Call `submit` for each item, up to `at_once` at the same time, and return results and errors in order."""
+async def each_of(items: Sequence[T], submit: Callable[[T], Awaitable[str]]) -> list[str | CrestlineError]:
+    """Call `submit` for each item, up to eight at the same time, and return results and errors in order."""
 
     async def one(item: T) -> str | CrestlineError:
         try:
@@ -66,7 +64,7 @@ async def each_of(
         except CrestlineError as error:
             return error
 
-    return await map_concurrently(one, items, at_once)
+    return await map_concurrently(one, items, 8)
 
 
 class Scheduler(abc.ABC):

@@ -24,6 +24,8 @@ from crestline.model import GatewayUnavailableError
 
 T = TypeVar("T")
 
+_PATIENCE = 5.0
+"""Seconds for which the lock is tried."""
 _AGAIN = 0.05
 """Seconds between two attempts to acquire the lock."""
 
@@ -198,9 +200,9 @@ class Store:
             found = {job.id: job for number, task in ids for job in _meant(connection, number, task)}
         return [found[number] for number in sorted(found)]
 
-    def older_than(self, moment: float, limit: int = 200) -> list[int]:
-        """Return up to `limit` jobs that ended before `moment`."""
-        rows = self._read('SELECT id FROM jobs WHERE "end" < ? LIMIT ?', (moment, limit))
+    def older_than(self, moment: float) -> list[int]:
+        """Return up to 200 jobs that ended before `moment`."""
+        rows = self._read('SELECT id FROM jobs WHERE "end" < ? LIMIT 200', (moment,))
         return [row["id"] for row in rows]
 
     def forget(self, jobs: Iterable[int]) -> None:
@@ -253,13 +255,13 @@ class Store:
             ) from error
 
 
-async def when_unlocked(work: Callable[[], T], *, in_thread: bool = False, patience: float = 5.0) -> T:
+async def when_unlocked(work: Callable[[], T], *, in_thread: bool = False) -> T:
     """Call `work` again while another program holds the file's lock, without blocking a thread, and return its result.
 
     Raises:
-        StoreLockedError: the lock was held for `patience` seconds.
+        StoreLockedError: the lock was held for `_PATIENCE` seconds.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             return await asyncio.to_thread(work) if in_thread else work()
