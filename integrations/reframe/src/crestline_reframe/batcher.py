@@ -1,4 +1,4 @@
-"""Puts together what several jobs need at the same time, so that it costs one request."""
+"""Combines the needs of several jobs into one request."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from crestline.model import GatewayUnavailableError
 T = TypeVar("T")
 
 _APART = 2.0
-"""seconds; items that come at longer intervals have nothing to do with each other"""
+"""Seconds; items at longer intervals are unrelated."""
 
 
 class Batcher(Generic[T]):
-    """Calls `process` with all items that have come while the last call was at work, or within a breath.
+    """Calls `process` with all items that arrived during the last call, or within a short time.
 
     Args:
-        process: what it raises is raised to those whose items it had, once each has been tried by itself.
-        quiet: seconds without another item after which the gathering ends, and at the latest after `longest`; both are
-            longer where items come at longer intervals, as from a busy machine.
-        most: items in one call.
-        are_all: whether no further item can come; then `quiet` is not lengthened.
+        process: its error is raised to the callers of its items, after each item has been tried separately.
+        quiet: seconds without another item after which a batch is complete, at the latest after `longest`. Both grow if
+            items arrive at longer intervals, as on a busy machine.
+        most: maximum number of items in one call.
+        are_all: whether no further item can arrive; then `quiet` does not grow.
     """
 
     def __init__(
@@ -44,15 +44,15 @@ class Batcher(Generic[T]):
         self._came = asyncio.Event()
         self._came_at = 0.0
         self._interval = 0.0
-        """seconds between two items that belong together, the longest of late"""
+        """Seconds between two related items: the longest recent interval."""
         self._task: asyncio.Task[None] | None = None
 
     def be_patient(self, patience: float, longest: float) -> None:
-        """Wait longer for further items, unless none can come: for calls that cost more."""
+        """Wait longer for further items, unless none can arrive: for calls that cost more."""
         self._patience, self._longest = patience, longest
 
     async def add(self, item: T) -> None:
-        """Returns when the item has been carried."""
+        """Return when the item has been processed."""
         now = asyncio.get_running_loop().time()
         if (since := now - self._came_at) < _APART:
             self._interval = max(since, 0.8 * self._interval)
@@ -68,10 +68,11 @@ class Batcher(Generic[T]):
         while self._waiting:
             await self._until_quiet()
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            batch = [(item, done) for item, done in batch if not done.done()]  # those who left need nothing
+            # callers that were cancelled need no result
+            batch = [(item, done) for item, done in batch if not done.done()]
             error = await self._try([item for item, _ in batch])
             for item, done in batch:
-                # An error of one item must not fail the others; a gateway that does not answer concerns them all.
+                # An error of one item must not fail the others. An unresponsive gateway concerns all of them.
                 if error is not None and len(batch) > 1 and not isinstance(error, GatewayUnavailableError):
                     _tell(done, await self._try([item]))
                 else:

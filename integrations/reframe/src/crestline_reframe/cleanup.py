@@ -1,4 +1,4 @@
-"""Cleans up behind a run on the system."""
+"""Cleans up after a run on the system."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crestline_reframe.tracked_job import TrackedJob
 
 
 class RunCleanup:
-    """Ends the jobs of a run, removes its directories and those of expired runs, and closes the connection.
+    """Cancels the jobs of a run, removes its directories and those of expired runs, and closes the connection.
 
     Args:
         keep: whether the run's own directories stay.
@@ -42,13 +42,13 @@ class RunCleanup:
         self._keep = keep
         self._expire = expire
         self.traffic = Traffic()
-        """that of the run, once it is cleaned up"""
+        """Traffic of the run, after its clean-up."""
 
     async def clean_up(self, tracked_jobs: Iterable[TrackedJob]) -> None:
-        """Cancel what still runs, also jobs of an earlier process that no test has asked for, and remove the files.
+        """Cancel the remaining jobs, also those of an earlier process that no test has adopted, and remove the files.
 
         Raises:
-            CrestlineError: something is left on the system.
+            CrestlineError: jobs or files remain on the system.
         """
         if not self._connection.is_wanted and not self._journal.entries:
             return
@@ -78,12 +78,12 @@ class RunCleanup:
                 await system.remove(posixpath.join(posixpath.dirname(self._stage_dirs.root), directory), force=True)
 
     async def _remove_expired(self, system: System, base: str) -> None:
-        """Remove what runs have left that no run will resume."""
+        """Remove directories of runs that no run will resume."""
         for file in await system.ls(base):
             if file.is_directory and age(file.name, clock.time()) > self._expire:
                 await system.remove(posixpath.join(base, file.name), force=True)
 
 
 async def _failures(*attempts: Awaitable[None]) -> list[BaseException]:
-    """Await all, whatever becomes of the others; what they raised."""
+    """Await all and return their errors."""
     return [each for each in await asyncio.gather(*attempts, return_exceptions=True) if each is not None]

@@ -17,7 +17,7 @@ class RunConnection:
     Args:
         base: directory on the system below which the run has its own; None: `reframe` in the user's directory.
         name: name of the run's directory.
-        stage_dirs: get the path of that directory once it is known.
+        stage_dirs: receives the path of that directory once it is known.
     """
 
     def __init__(self, system: System, base: str | None, name: str, stage_dirs: StageDirs) -> None:
@@ -29,7 +29,7 @@ class RunConnection:
         self._preparations: list[Callable[[System], Awaitable[None]]] = []
 
     def before_use(self, prepare: Callable[[System], Awaitable[None]]) -> None:
-        """Await `prepare` with the open system before any job gets it."""
+        """Await `prepare` with the open system before any job uses it."""
         self._preparations.append(prepare)
 
     @property
@@ -38,7 +38,7 @@ class RunConnection:
         return bool(len(self._opening))
 
     async def open(self) -> System:
-        """Return the open system; its directory for the run exists."""
+        """Return the open system. Its directory for the run exists."""
         return await self._opening.get(None, self._open)
 
     async def _open(self) -> System:

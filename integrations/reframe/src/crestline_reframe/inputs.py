@@ -1,4 +1,4 @@
-"""What a stage directory holds that the system does not have."""
+"""Finds the content of a stage directory that the system does not have."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ _NEVER = frozenset({".rfm_mark", ".rfm_testcase.json"})
 
 @dataclass
 class Inputs:
-    """The files, directories and links to send, and a digest that names them."""
+    """The files, directories and links to send, and their digest."""
 
     files: dict[str, Path] = field(default_factory=dict)
-    """path in the stage directory -> the file with its content"""
+    """Path in the stage directory -> the file with its content."""
     directories: list[str] = field(default_factory=list)
     inner_links: dict[str, str] = field(default_factory=dict)
-    """links within the stage directory"""
+    """Links within the stage directory."""
     outer_links: list[tuple[str, Path]] = field(default_factory=list)
-    """links to other stage directories, and to what this machine does not have"""
+    """Links to other stage directories, and to paths that this machine does not have."""
     digest: str = ""
-    """of all but the outer links; empty if there is nothing"""
+    """Digest of all except the outer links; empty if nothing has to be sent."""
     size: int = 0
 
 
 def scan(stage_dir: StageDir, own_files: frozenset[str], stage_dirs: StageDirs) -> Inputs:
-    """What is new or changed in a stage directory since both sides had the same.
+    """Return what has changed in a stage directory since both sides had the same content.
 
-    Links out of it are followed, as they lead to where only this machine has something; unless they lead to another
-    stage directory, or to a path that this machine does not have and the system may have.
+    Links that leave it are followed, because their targets exist only on this machine, unless they lead to another
+    stage
+    directory, or to a path that this machine does not have and the system may have.
     """
     found = Inputs()
     _walk(stage_dir.local, "", found, own_files, stage_dirs)
@@ -65,17 +66,17 @@ def _walk(
             continue
         if item.is_dir():
             if os.path.realpath(item.path) in above:
-                continue  # a link led back here: it would be followed for ever
+                continue  # a link back to a parent directory, which would be followed endlessly
             before = len(found.files) + len(found.directories)
             _walk(root, path, found, own_files, stage_dirs, above)
             if len(found.files) + len(found.directories) == before:
-                found.directories.append(path)  # only an empty one has to be named
+                found.directories.append(path)  # only empty directories have to be listed
         elif item.is_file():
             found.files[path] = root / path
 
 
 def _is_kept(root: Path, path: str, found: Inputs, stage_dirs: StageDirs) -> bool:
-    """Whether a link stays a link on the system; if not, it is followed."""
+    """Whether a link remains a link on the system. Otherwise it is followed."""
     target = os.readlink(root / path)
     inner = map_link(path, target, str(root))
     if inner is not None:

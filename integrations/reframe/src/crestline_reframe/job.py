@@ -1,6 +1,6 @@
-"""The job as ReFrame holds it.
+"""ReFrame's job object.
 
-Alone in its file: ReFrame loads the file of the class anew when it restores a session from a report.
+It has its own file, because ReFrame loads the file of the class again when it restores a session from a report.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from crestline_reframe.tracked_job import TrackedJob
 
 
 class FirecrestJob(Job):  # type: ignore[misc]
-    """A job that runs behind a gateway."""
+    """A job behind a gateway."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -28,7 +28,7 @@ class FirecrestJob(Job):  # type: ignore[misc]
 
     @property
     def is_cancelling(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether its cancellation was requested."""
         return self._is_cancelling
 
     @property

@@ -1,4 +1,4 @@
-"""Carries each job of a run from its files to its results, in the event loop."""
+"""Runs each job of a run from its files to its results, in the event loop."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from crestline_reframe.transfers import StageTransfers
 logger = logging.getLogger(__name__)
 
 _MAX_CANCELLATIONS = 8
-"""cancellations at the same time"""
+"""Maximum number of cancellations at the same time."""
 
 
 class JobRunner:
-    """Runs jobs: stages them, submits them, follows them, and fetches their results; or resumes or cancels them."""
+    """Runs jobs: stages, submits and follows them, and fetches their results; or resumes or cancels them."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class JobRunner:
         self._cancellations = asyncio.Semaphore(_MAX_CANCELLATIONS)
 
     async def run(self, tracked: TrackedJob) -> None:
-        """Run or resume a job, up to its results or its error; never raises."""
+        """Run or resume a job until its results or its error. Never raises."""
         try:
             await self._connection.open()
             what = await asyncio.to_thread(fingerprint, tracked, self._stage_dirs)
@@ -73,7 +73,7 @@ class JobRunner:
             tracked.end()
 
     async def _submit_and_follow(self, tracked: TrackedJob) -> None:
-        """Submit a job when the scheduler takes it, and wait for its end."""
+        """Submit a job when the scheduler accepts it, and wait for its end."""
         while True:
             await self._submitter.limit.acquire(tracked.nodes)
             tracked.was_refused = False
@@ -83,7 +83,7 @@ class JobRunner:
                 if tracked.job is not None:
                     await self._watch(tracked)
             finally:
-                if not tracked.was_refused:  # else the limit counts it no longer
+                if not tracked.was_refused:  # otherwise the limit no longer counts it
                     self._submitter.limit.release(tracked.nodes)
             if tracked.job is not None:
                 await self._transfers.downloads.add(tracked)
@@ -91,7 +91,7 @@ class JobRunner:
                 return
 
     async def _is_resumed(self, tracked: TrackedJob, what: str) -> bool:
-        """Whether the job of an earlier process has brought the results; if not, there is a key to submit with."""
+        """Whether the job of an earlier process provided the results. If not, the job has a key for a submission."""
         entry = self._resumable_entry(tracked, what)
         if entry is None:
             self._begin(tracked, what)
@@ -115,7 +115,7 @@ class JobRunner:
         return False
 
     async def _problem_of_resumed(self, tracked: TrackedJob) -> str:
-        """Follow the job of an earlier process to its end; why it cannot stand for the test, if so."""
+        """Follow the job of an earlier process to its end, and return why it cannot be used for the test, if so."""
         try:
             await self._follow(tracked)
         except GatewayUnavailableError:
@@ -125,7 +125,7 @@ class JobRunner:
         return _problem(tracked)
 
     def _begin_again(self, tracked: TrackedJob, what: str, problem: str) -> None:
-        """Give a test whose job of an earlier process cannot stand for it a key of its own."""
+        """Give a test a new key if the job of an earlier process cannot be used for it."""
         job_id = tracked.job.job_id if tracked.job is not None else "?"
         logger.warning("%s runs again: job %s of an earlier run %s", tracked.test, job_id, problem)
         tracked.reset()
@@ -136,7 +136,7 @@ class JobRunner:
         self._journal.begins(tracked.key, tracked.test, tracked.phase, what, tracked.stage_dir.remote)
 
     def _resumable_entry(self, tracked: TrackedJob, what: str) -> JournalEntry | None:
-        """The job that an earlier process has begun for the same, as long as the test had not come to its end."""
+        """Return the job that an earlier process started for the same test, if the test had not ended."""
         entry = self._journal.entries.get((tracked.test, tracked.phase))
         if entry is None or entry.fingerprint != what or entry.is_abandoned:
             return None
@@ -185,7 +185,7 @@ class JobRunner:
             tracked.released.set()
 
     async def end_left(self, system: System, entry: JournalEntry) -> None:
-        """Cancel the job of an earlier process that no test has asked for."""
+        """Cancel the job of an earlier process that no test has adopted."""
         if entry.job_id is not None and not entry.is_collected:
             async with self._cancellations:
                 with contextlib.suppress(NotFoundError):
@@ -197,12 +197,12 @@ class JobRunner:
         elif tracked.pack.is_unwanted:
             await system.cancel(tracked.pack.job_id)
         elif tracked.pack.kind == "array":
-            with contextlib.suppress(UnsupportedError):  # plain FirecREST cancels whole arrays alone
+            with contextlib.suppress(UnsupportedError):  # plain FirecREST cancels only whole arrays
                 await system.cancel(job)
 
 
 def _problem(tracked: TrackedJob) -> str:
-    """Why the job of an earlier process cannot stand for the test, if so."""
+    """Return why the job of an earlier process cannot be used for the test, if so."""
     if tracked.is_cancelled or tracked.job is None:
         return ""
     if tracked.job.state is JobState.CANCELLED:

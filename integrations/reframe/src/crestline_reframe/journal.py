@@ -1,7 +1,6 @@
-"""What a run has done on the system, recorded as it happens, so that the next one can resume where it broke off.
+"""Records a run's actions on the system, so that the next run can resume an interrupted one.
 
-One file per run below ReFrame's prefix, locked as long as its process lives; it is removed when the run has ended in
-order.
+One file per run below ReFrame's prefix, locked as long as its process lives. It is removed after a complete run.
 """
 
 from __future__ import annotations
@@ -22,30 +21,30 @@ FOLDER = ".crestline-reframe"
 
 @dataclass
 class JournalEntry:
-    """One job of a run that broke off."""
+    """One job of an interrupted run."""
 
     key: str
     test: str
     phase: str
     fingerprint: str
     remote: str
-    """its directory below the run's"""
+    """Its directory below the run's."""
     job_id: str | None = None
     is_collected: bool = False
-    """whether its results had been fetched"""
+    """Whether its results had been fetched."""
     is_abandoned: bool = False
-    """whether its run cancelled it, or came to its own end: no later run continues with it"""
+    """Whether its run cancelled it, or ended by itself, so that no later run continues with it."""
     is_packed: bool = False
-    """whether it went to the scheduler together with others"""
+    """Whether it was submitted together with others."""
 
 
 class Journal:
     """The file of one run.
 
     Attributes:
-        run: names the run.
-        directories: its directories on the system. The last one is in use; the removal of the others may go on.
-        entries: what an earlier process has left of it, by test and phase.
+        run: id of the run.
+        directories: its directories on the system. The last one is in use; the others may still be being removed.
+        entries: jobs of an earlier process, by test and phase.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Journal:
 
     @classmethod
     def open(cls, prefix: Path, where: str) -> Journal:
-        """Go on with a run on `where` whose process is gone, or begin a new one."""
+        """Resume a run on `where` whose process has ended, or start a new one."""
         folder = prefix / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.glob("*.jsonl"), reverse=True):
@@ -79,33 +78,33 @@ class Journal:
         return journal
 
     def begins(self, key: str, test: str, phase: str, fingerprint: str, remote: str) -> None:
-        """A job is about to be submitted."""
+        """Record a job that is about to be submitted."""
         self._write(key=key, test=test, phase=phase, fingerprint=fingerprint, remote=remote)
 
     def submitted(self, key: str, job_id: str) -> None:
-        """Note the id under which the scheduler has accepted a job."""
+        """Record the id of a submitted job."""
         self._write(key=key, job_id=job_id)
 
     def collected(self, key: str) -> None:
-        """Note that the results of a job are on this machine."""
+        """Record that the results of a job have been fetched."""
         self._write(key=key, is_collected=True)
 
     def packed(self, key: str) -> None:
-        """It is about to be submitted together with others, under another key."""
+        """Record that a job is about to be submitted together with others, under another key."""
         self._write(key=key, is_packed=True)
 
     def abandoned(self, key: str | None = None) -> None:
-        """Let no later run continue with this job; without a key, with any job or the directory of the run."""
+        """Prevent later runs from continuing with this job; without a key, with any job or the directory of the run."""
         self._write(is_abandoned=True, **({"key": key} if key else {}))
 
     def close(self) -> None:
-        """The run has ended in order and has left nothing."""
+        """End the run. Nothing remains on the system."""
         if not self._file.closed:
             self._path.unlink(missing_ok=True)
             self._file.close()
 
     def release(self) -> None:
-        """The run ends, but not all that it has made is gone."""
+        """End the run. Jobs or files remain on the system."""
         self._file.close()
 
     def _write(self, **fields: Any) -> None:
@@ -114,7 +113,7 @@ class Journal:
 
 
 def age(run: str, now: float) -> float:
-    """Days since the run began; 0 if the name is not the name of a run."""
+    """Return the days since the run began; 0 if the name is not the name of a run."""
     try:
         begun = time.strptime(run.partition("-")[0], "%Y%m%dT%H%M%S")
     except ValueError:
@@ -135,7 +134,7 @@ def _lines(file: TextIO) -> list[dict[str, Any]]:
     for line in file:
         try:
             found.append(json.loads(line))
-        except json.JSONDecodeError:  # the last one, cut off
+        except json.JSONDecodeError:  # the last line, truncated
             break
     file.seek(0, os.SEEK_END)
     return found

@@ -1,4 +1,4 @@
-"""The system's nodes as ReFrame's Slurm backend would see them."""
+"""The system's nodes as ReFrame's Slurm backend sees them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from crestline.model import Node, UnsupportedError
 from crestline_reframe.runs import Run
 
 _FRESH = 10.0
-"""seconds for which one answer serves all partitions and tests"""
+"""Seconds for which one answer serves all partitions and tests."""
 _NONE = "(null)"
 MAINTENANCE = "MAINTENANCE"
 _LONG_STATES = {"MAINT": MAINTENANCE, "RESV": "RESERVED", "ALLOC": "ALLOCATED", "COMP": "COMPLETING", "PLND": "PLANNED"}
-"""sinfo's short words, as ReFrame knows them from scontrol"""
+"""sinfo's short state names, with ReFrame's names from scontrol."""
 
 
 def slurm_node(node: Node) -> _SlurmNode:
-    """ReFrame's own kind of node, so that states and constraints mean the same."""
+    """Return ReFrame's own type of node, so that states and constraints have the same meaning."""
     states = {_LONG_STATES.get(state, state) for state in node.states}
     return _SlurmNode(
         f"NodeName={node.name} Partitions={_joined(node.partitions, ',')} "
@@ -34,7 +34,7 @@ def _joined(words: Iterable[str], by: str) -> str:
 
 
 class Nodes:
-    """What a gateway tells of nodes, partitions and reservations."""
+    """Nodes, partitions and reservations of the gateway."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -49,19 +49,19 @@ class Nodes:
         return set(self._nodes)
 
     def named(self, nodelist: str) -> set[_SlurmNode]:
-        """Return those of a hostlist (`nid[001-004]`) that the system has."""
+        """Return the nodes of a hostlist (`nid[001-004]`) that the system has."""
         names = set(nodelist_expand(nodelist))
         return {node for node in self.all() if node.name in names}
 
     def default_partition(self) -> str | None:
-        """The partition of jobs that name none; None if the system has no default.
+        """Return the default partition; None if the system has none.
 
         Raises:
-            JobSchedulerError: there are several, and the gateway does not say which is the default.
+            JobSchedulerError: the system has several partitions, and the gateway does not report the default.
         """
         try:
             partitions = self._run.call(lambda system: system.partitions())
-        except UnsupportedError:  # the API does not list them, and the scheduler takes its own default
+        except UnsupportedError:  # the API does not list partitions, and the scheduler uses its own default
             return None
         for partition in partitions:
             if partition.default:
@@ -76,10 +76,10 @@ class Nodes:
         )
 
     def reserved(self, reservation: str) -> set[_SlurmNode]:
-        """The nodes of a reservation.
+        """Return the nodes of a reservation.
 
         Raises:
-            JobSchedulerError: there is none of that name.
+            JobSchedulerError: unknown reservation.
         """
         found = self._run.call(lambda system: system.reservations())
         for each in found:

@@ -1,8 +1,8 @@
-"""What a site configuration says about the gateway: `sched_options`, key `firecrest`.
+"""The gateway in a site configuration: `sched_options`, key `firecrest`.
 
     'sched_options': {'firecrest': {'site': 'daint@cscs', 'basedir': '/scratch/me/reframe'}}
 
-Whatever is not said there comes from the sites file and the `FIRECREST_*` variables, as for every Crestline client.
+Other settings come from the sites file and the `FIRECREST_*` variables, as for every Crestline client.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _SECRETS = frozenset({"client_secret", "token", "api_key", "refresh_token"})
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of `firecrest` in `sched_options`; all may be absent."""
+    """Keys of `firecrest` in `sched_options`. All are optional."""
 
     site: str | None = None
-    """`system@site`, or a site of the sites file"""
+    """`system@site`, or a site of the sites file."""
     system: str | None = None
     url: str | None = None
-    """the gateway, in place of `site`; the next ones belong to it"""
+    """URL of the gateway, in place of `site`; the following keys belong to it."""
     api: str | None = None
-    """the facility API behind `url`, such as `iri`; default: FirecREST"""
+    """API of `url`, such as `iri`; default: FirecREST."""
     options: dict[str, Any] | None = None
-    """what that API needs to know, as `options` of a site in the sites file"""
+    """Options of that API, as `options` of a site in the sites file."""
     token_url: str | None = None
     client_id: str | None = None
     client_secret_file: str | None = None
@@ -42,26 +42,27 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ca_file: str | None = None
     verify: bool | None = None
     basedir: str | None = None
-    """absolute path on the system below which each run has its directory; default: `$FIRECREST_BASEDIR`, or
-    `reframe` in the user's directory"""
+    """Absolute path on the system below which each run has its directory; default: `$FIRECREST_BASEDIR`, or
+    `reframe` in the user's directory."""
     scheduler: Literal["slurm", "pbs"] | None = None
-    """whose directives the job scripts have; default: what the gateway says"""
+    """Scheduler of the job scripts' directives; default: as reported by the gateway."""
     fetch: tuple[str, ...] = ()
-    """patterns of further files that come back from a run, `*` for all; what is new comes in any case"""
+    """Patterns of further files to fetch after a run, `*` for all. New files are always fetched."""
     pack: Literal["array", "allocation"] | None = None
-    """run small tests together, as one job array or one after the other in one job"""
+    """Run small tests together, as one job array or one after the other in one job."""
     pack_size: int = 64
-    """at most so many in one"""
+    """Maximum number of tests in one job."""
     patience: float = 3600.0
-    """seconds for which an outage of the gateway only delays the tests"""
+    """Seconds for which an outage of the gateway only delays the tests."""
     expire: float = 14.0
-    """days after which what a broken run has left on the system is removed"""
+    """Days after which files of an interrupted run are removed from the system."""
 
     def target(self) -> tuple[Site, str | None, Authorizer]:
-        """The site, the name of the system there, and the identity. Relative paths are below the working directory.
+        """Return the site, the name of the system there, and the identity. Relative paths are below the working
+        directory.
 
         Raises:
-            ReframeConfigError: the options name no site or no credentials, or some that cannot be used.
+            ReframeConfigError: the options have no site or no credentials, or an invalid value.
         """
         try:
             site, system = self._site()
@@ -79,7 +80,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             )
             if isinstance(identity.get("token_command"), tuple):
                 identity["token_command"] = list(identity["token_command"])
-            if not identity:  # it is that of the variables
+            if not identity:  # the identity of the variables
                 site, _ = find_site()
                 return msgspec.structs.replace(site, **address), self.system or site.system
             return Site(name=bare(self.url), **address, **identity), self.system
@@ -97,16 +98,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Return the client's settings for retries, polling and submission."""
         return Policy(
             retry=RetryPolicy(attempts=100_000, total_timeout=self.patience),
-            poll=PollPolicy(min_interval=2.0),  # where nothing tells of changes; a test is worth no list of its own
+            # without notification of changes; a single test does not justify a list request
+            poll=PollPolicy(min_interval=2.0),
             submit=SubmitPolicy(total_timeout=self.patience),
         )
 
 
 def read(values: Any) -> Options:
-    """The options out of a site configuration.
+    """Parse the options of a site configuration.
 
     Raises:
-        ReframeConfigError: a key or a value that cannot be used.
+        ReframeConfigError: invalid key or value.
     """
     values = values or {}
     if isinstance(values, dict) and (shown := _SECRETS & values.keys()):

@@ -1,6 +1,6 @@
 """Many small tests as one job: a job array with an element for each, or one allocation that runs them in turn.
 
-The scheduler then sees one job; each test still has its own directory, output, exit code and result.
+The scheduler sees one job. Each test has its own directory, output, exit code and result.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from crestline.model.time_limits import format_duration, parse_time_limit
 from crestline_reframe.tracked_job import Pack, TrackedJob
 
 EXIT_FILE = ".crestline-exit"
-"""in a stage directory: the exit status of a test that ran with others in one allocation"""
+"""File in a stage directory with the exit status of a test that ran with others in one allocation."""
 
 _OWN = re.compile(r"^#(?:SBATCH|PBS) +(?:--job-name|-J|-N|--output|-o|--error|-e|--time|-t)\b")
 _TIME = re.compile(r"^#SBATCH --time=(\d+:\d+:\d+)$", re.MULTILINE)
 _TIMED_OUT = 124
-"""exit status of timeout(1)"""
+"""Exit status of timeout(1)."""
 
 
 def packs(
     batch: Iterable[TrackedJob], kind: Literal["array", "allocation"], size: int
 ) -> tuple[list[Pack], list[TrackedJob]]:
-    """Tests that ask the scheduler for the same go together; those that cannot are returned second."""
+    """Group tests with the same request to the scheduler. Return the groups, and the tests that cannot be grouped."""
     groups: dict[tuple[str, ...], list[TrackedJob]] = {}
     alone = []
     for tracked in batch:
@@ -47,13 +47,13 @@ def packs(
 
 
 def pack_script(kind: str, scripts: list[str], directories: list[str], outputs: list[tuple[str, str]]) -> str:
-    """Build the one script.
+    """Build the script of a group.
 
     Args:
         kind: `array` or `allocation`.
-        scripts: of the tests, as they would run alone on the system.
+        scripts: scripts of the tests, as they would run alone on the system.
         directories: their stage directories there.
-        outputs: names of the files in these that take each test's standard output and error.
+        outputs: names of the files in these for each test's standard output and error.
     """
     head = [line for line in scripts[0].split("\n") if line.startswith("#") and not _OWN.match(line)]
     lines = [head[0], *[line for line in head[1:] if line.startswith("#SBATCH")]]
@@ -82,11 +82,11 @@ def pack_script(kind: str, scripts: list[str], directories: list[str], outputs: 
 
 
 def verdict(directory: Path, script: str) -> tuple[int, str] | None:
-    """Read exit status and state of a test that ran in an allocation from the file that it left; None if there is none.
+    """Return exit status and state of a test in an allocation from its result file; None if it does not exist.
 
     Args:
         directory: the test's stage directory on this machine.
-        script: the test's.
+        script: the test's script.
     """
     try:
         status = int((directory / EXIT_FILE).read_text())
@@ -98,7 +98,7 @@ def verdict(directory: Path, script: str) -> tuple[int, str] | None:
 
 
 def _demand(script: str) -> tuple[str, ...]:
-    """What a script asks of the scheduler, but for its names and its time."""
+    """Return the scheduler options of a script, except its names and its time."""
     lines = script.split("\n")
     wanted = [line for line in lines if line.startswith(("#SBATCH", "#PBS")) and not _OWN.match(line)]
     return (lines[0], *wanted)

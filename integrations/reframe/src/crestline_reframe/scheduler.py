@@ -1,8 +1,7 @@
 """The scheduler backend `firecrest-scheduler`.
 
-Directives, cancellation of blocked jobs and the choice of nodes are those of ReFrame's own Slurm backend; what that
-does with commands is done through a gateway here, and never in ReFrame's thread: `submit()` hands a job over, `poll()`
-reads what is known of it.
+Directives, cancellation of blocked jobs and the choice of nodes are those of ReFrame's own Slurm backend. In place of
+commands it uses a gateway, and never in ReFrame's thread: `submit()` passes a job on, `poll()` reads its known state.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from crestline_reframe.tracked_job import TrackedJob
 NAME = "firecrest-scheduler"
 
 _TICK = 0.2
-"""seconds between two looks of a blocking wait, so that Ctrl-C is heard"""
+"""Seconds between two checks of a blocking wait, so that Ctrl-C takes effect."""
 
 
 @register_scheduler(NAME)
@@ -79,7 +78,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             self._cached_nodes = Nodes(self._run)
         return self._cached_nodes
 
-    # jobs
+    # Jobs
 
     def make_job(self, *args: Any, **kwargs: Any) -> FirecrestJob:
         check = getlogger().check
@@ -121,7 +120,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         self._cancel_if_pending_too_long(submitted)
 
     def _cancel_if_pending_too_long(self, jobs: list[FirecrestJob]) -> None:
-        """Say why, as ReFrame's other backends do and its Slurm backend does not."""
+        """Log the reason, as ReFrame's other backends do and its Slurm backend does not."""
         waiting = [job for job in jobs if not job.is_cancelling]
         super()._cancel_if_pending_too_long(jobs)
         for job in waiting:
@@ -129,7 +128,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
                 job._exception = JobError("maximum pending time exceeded", job.jobid)
 
     def _look(self, job: FirecrestJob) -> None:
-        """Bring what is known into ReFrame's fields."""
+        """Copy the known state into ReFrame's fields."""
         tracked = job._tracked
         seen, has_ended = tracked.job, tracked.ended.is_set()
         job._remotedir = self._run.stage_dirs.absolute(tracked.stage_dir) if self._run.stage_dirs.root else None
@@ -167,7 +166,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             return
         is_interrupted = isinstance(sys.exc_info()[1], ABORT_REASONS)
         while not tracked.ended.is_set():
-            if is_interrupted:  # ReFrame will cancel the others as well, in turn
+            if is_interrupted:  # ReFrame will cancel the others in turn
                 self._run.cancel_all()
                 if tracked.released.is_set() or sessions.is_out_of_time():
                     job._is_given_up = True
@@ -186,7 +185,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             if job._tracked is not None:
                 self._run.cancel(job._tracked)
 
-    # nodes
+    # Nodes
 
     def allnodes(self) -> set[Any]:
         try:
@@ -208,13 +207,13 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         return self._nodes.default_partition()
 
     def _get_actual_partition(self, options: list[str]) -> None:
-        """No gateway says where Slurm would put a job."""
+        """Do nothing, because no gateway reports where Slurm would place a job."""
 
     def _get_reservation_nodes(self, resv: str) -> set[Any]:
         nodes = self._nodes.reserved(resv)
         if any(MAINTENANCE in node.states for node in nodes):
-            # The jobs of the maintenance run there, as ReFrame has it for reservations with Slurm's flag MAINT, which
-            # no gateway shows.
+            # Jobs of the maintenance run there, as in ReFrame for reservations with Slurm's flag MAINT, which no
+            # gateway reports.
             self._available_states.add(MAINTENANCE)
         return nodes
 
@@ -229,7 +228,7 @@ def _slurm_word(state: JobState) -> str:
 
 
 def _tracked_job(job: FirecrestJob, run: Run, fetch: tuple[str, ...]) -> TrackedJob:
-    """The job with what its test says about its files."""
+    """Return the job with the file settings of its test."""
     check = getlogger().check
     local = Path(job.workdir).absolute()
     script = (local / job.script_filename).read_text()

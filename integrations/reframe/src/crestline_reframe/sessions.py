@@ -18,13 +18,14 @@ from crestline_reframe.runs import Run
 log = logging.getLogger(__name__)
 
 _LAST_WORDS = 2.5
-"""seconds that all cancellations of an interrupted session have together"""
+"""Seconds for all cancellations of an interrupted session together."""
 _INTERRUPTED_FAREWELL = 10.0
-"""seconds for cleaning up behind it; what is left is the next run's to remove"""
+"""Seconds for the clean-up afterwards. The next run removes the rest."""
 
 
 class Paths(NamedTuple):
-    """Where ReFrame was started, and its prefixes, which it computes anew from the working directory each time."""
+    """The directory in which ReFrame was started, and its prefixes, which it computes again from the working
+    directory each time."""
 
     working_directory: Path
     prefix: Path
@@ -36,15 +37,15 @@ _interrupted_at: float | None = None
 
 
 def current_paths() -> Paths:
-    """ReFrame's paths, as long as it has not changed into a stage directory."""
+    """Return ReFrame's paths, before it changes into a stage directory."""
     runtime = rt.runtime()
     return Paths(Path.cwd(), Path(runtime.prefix).absolute(), Path(runtime.stage_prefix).absolute())
 
 
 def run_of(options: Options, paths: Paths) -> Run:
-    """The run for these options; the first call creates it.
+    """Return the run for these options; the first call creates it.
 
-    Relative paths of the options are below the directory where ReFrame was started, whatever directory it is in now.
+    Relative paths of the options are below the directory in which ReFrame was started, not the current one.
     """
     key = (options, paths.prefix, paths.stage_prefix)
     if key not in _runs:
@@ -55,12 +56,12 @@ def run_of(options: Options, paths: Paths) -> Run:
 
 
 def all_runs() -> Iterator[Run]:
-    """Iterate over the runs that this process has begun."""
+    """Iterate over the runs of this process."""
     return iter(list(_runs.values()))
 
 
 def is_out_of_time() -> bool:
-    """Whether those who wait for their cancellation have waited long enough, since the first of them asked."""
+    """Whether the time for cancellations is over, counted from the first one."""
     global _interrupted_at  # noqa: PLW0603 - a process is interrupted once
     if _interrupted_at is None:
         _interrupted_at = time.monotonic()
@@ -68,7 +69,7 @@ def is_out_of_time() -> bool:
 
 
 def close_all() -> None:
-    """End all runs and clean up behind them."""
+    """End all runs and clean up."""
     global _interrupted_at  # noqa: PLW0603
     while _runs:
         run = _runs.popitem()[1]
@@ -80,7 +81,7 @@ def close_all() -> None:
 
 
 class _OutageHandler(logging.Handler):
-    """Shows what a gateway answers during an outage, which only delays the tests."""
+    """Shows the gateway's answers during an outage, which only delays the tests."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.warning(record.getMessage())
@@ -94,5 +95,5 @@ def show_outages() -> None:
     outages.propagate = False
 
 
-# Earlier than `atexit`: there, an event loop can no longer look up names.
+# Earlier than `atexit`, when an event loop can no longer resolve names.
 threading._register_atexit(close_all)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Which directory of the system stands for which stage directory of this machine."""
+"""Maps stage directories of this machine to directories of the system."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import stat
 from pathlib import Path
 
 _PARTS = 4
-"""of a stage directory below the prefix: system, partition, environment, test"""
+"""Components of a stage directory below the prefix: system, partition, environment, test."""
 
 
 class StageDir:
-    """A stage directory, here and there."""
+    """A stage directory on this machine and on the system."""
 
     def __init__(self, local: Path, remote: str) -> None:
         self.local = local
         self.remote = remote
-        """below the run's directory"""
+        """Path below the run's directory."""
         self.is_there = False
-        """whether the directory on the system has been made"""
+        """Whether the directory on the system has been created."""
         self.known: dict[str, tuple[int, int]] = {}
-        """size and time of each local file that is the same on the system, or has come from there"""
+        """Size and time of each local file that is the same on the system."""
 
     def note(self, path: str) -> int:
-        """Both sides have this file; returns its bytes. Links count for nothing, wherever they lead."""
+        """Record that both sides have this file, and return its bytes. Links count as 0."""
         status = (self.local / path).lstat()
         if not stat.S_ISREG(status.st_mode):
             return 0
@@ -33,7 +33,7 @@ class StageDir:
         return status.st_size
 
     def is_known(self, path: str, size: int, modified: int) -> bool:
-        """Whether the file has not changed here since both sides had it."""
+        """Whether the local file has not changed since both sides had it."""
         return self.known.get(path) == (size, modified)
 
 
@@ -41,7 +41,7 @@ class StageDirs:
     """All stage directories of a run.
 
     Args:
-        prefix: ReFrame's stage prefix; the layout below it is the same on the system.
+        prefix: ReFrame's stage prefix. The layout below it is the same on the system.
         root: absolute path of the run's directory on the system, once it is known.
     """
 
@@ -59,7 +59,7 @@ class StageDirs:
         return stage_dir
 
     def reserve(self, remote: str) -> None:
-        """Note that a directory of the system is in use; new stage directories get other names."""
+        """Record that a directory of the system is in use. New stage directories get other names."""
         self._taken.add(remote)
 
     def renew(self, stage_dir: StageDir) -> None:
@@ -74,7 +74,7 @@ class StageDirs:
         return posixpath.join(self.root, stage_dir.remote)
 
     def mapped(self, text: str) -> str:
-        """`text` with the system's path in place of each path below the stage prefix or of a stage directory."""
+        """Replace each path below the stage prefix or of a stage directory in `text` by the system's path."""
         for local, stage_dir in tuple(self._stage_dirs.items()):
             if stage_dir.remote == self._default(local):
                 continue
@@ -82,7 +82,7 @@ class StageDirs:
         return re.sub(rf"{re.escape(str(self.prefix))}(?=/)", lambda _: posixpath.join(self.root, "stage"), text)
 
     def named_in(self, text: str) -> list[StageDir]:
-        """The stage directories that a script names."""
+        """Return the stage directories that a script names."""
         found = {}
         for match in re.finditer(rf"{re.escape(str(self.prefix))}/([^\s\"'`;:,()<>|&=]+)", text):
             parts = match[1].split("/")[:_PARTS]
@@ -92,7 +92,7 @@ class StageDirs:
         return list(found.values())
 
     def local_of(self, remote: str) -> Path | None:
-        """The local path of one on the system, if it is in the stage directory of a test."""
+        """Return the local path of a path on the system, if it is in the stage directory of a test."""
         for stage_dir in tuple(self._stage_dirs.values()):
             directory = self.absolute(stage_dir)
             if remote == directory or remote.startswith(f"{directory}/"):
@@ -100,7 +100,7 @@ class StageDirs:
         return None
 
     def holding(self, path: Path) -> StageDir | None:
-        """The stage directory that a local path lies in."""
+        """Return the stage directory that contains a local path."""
         return next(
             (stage_dir for local, stage_dir in tuple(self._stage_dirs.items()) if path.is_relative_to(local)), None
         )

@@ -1,7 +1,7 @@
-"""What has to travel before jobs can start: their stage directories, each content once.
+"""Finds what must be sent before jobs can start: their stage directories, each content once.
 
-The inputs of a test go to a directory that is named by their content and never changed; the job copies them from there
-when it starts. So tests with equal sources send them once, and a build's products never travel back.
+The inputs of a test are stored in a directory that is named after their content and never changes. The job copies them
+from there when it starts. So tests with equal sources send them once, and a build's products are never sent back.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from crestline_reframe.tracked_job import TrackedJob
 
 
 def marker(phase: str) -> str:
-    """Name of the file whose age says when a job began."""
+    """Return the name of the file whose age shows when a job began."""
     return f".crestline-{phase}"
 
 
 class Staging:
-    """Finds what has to be sent for a group of jobs, and remembers what has been."""
+    """Finds the content to send for a group of jobs, and records what has been sent."""
 
     def __init__(self, stage_dirs: StageDirs) -> None:
         self._stage_dirs = stage_dirs
         self._trees: set[str] = set()
-        """digests of those that are on the system"""
+        """Digests of the trees on the system."""
 
     def plan(self, batch: Iterable[TrackedJob]) -> tuple[list[BundleFile], dict[TrackedJob, list[str]]]:
-        """What to send, and the lines that each job's script begins with."""
+        """Return the files to send, and the first lines of each job's script."""
         members: dict[str, BundleFile] = {}
         begins: dict[TrackedJob, list[str]] = {}
         for tracked in batch:
@@ -42,13 +42,13 @@ class Staging:
         return list(members.values()), begins
 
     def is_done(self, members: Iterable[BundleFile], batch: Iterable[TrackedJob]) -> None:
-        """Note that what was planned has arrived on the system."""
+        """Record that the planned files have arrived on the system."""
         self._trees |= {each.path.split("/")[1] for each in members if each.path.startswith("cas/")}
         for tracked in batch:
             tracked.stage_dir.is_there = True
 
     def is_the_same(self, tracked: TrackedJob) -> None:
-        """The system has what lies in the stage directory now."""
+        """Record that the system has the current content of the stage directory."""
         _note(tracked.stage_dir, scan(tracked.stage_dir, tracked.own_files, self._stage_dirs))
 
     def _plan(self, tracked: TrackedJob, members: dict[str, BundleFile]) -> list[str]:
@@ -82,12 +82,12 @@ class Staging:
 
 
 def prepared(tracked: TrackedJob, stage_dirs: StageDirs, begin: list[str]) -> str:
-    """The script as it is submitted."""
+    """Return the script to submit."""
     return stage_dirs.mapped(remote_script(tracked.script, begin))
 
 
 def fingerprint(tracked: TrackedJob, stage_dirs: StageDirs) -> str:
-    """Equal for two jobs that do the same with the same inputs."""
+    """Return a digest that is equal for two jobs with the same actions and inputs."""
     inputs = tracked.inputs = scan(tracked.stage_dir, tracked.own_files, stage_dirs)
     return hashlib.sha256(f"{tracked.script}\0{inputs.digest}".encode("utf-8", "surrogateescape")).hexdigest()
 

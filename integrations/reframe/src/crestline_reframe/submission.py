@@ -1,4 +1,4 @@
-"""Submits jobs, each by itself or several as one, as many at a time as the scheduler takes."""
+"""Submits jobs, separately or several as one, as many at a time as the scheduler accepts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 class Submitter:
-    """Makes jobs of tests whose inputs are on the system.
+    """Submits jobs of tests whose inputs are on the system.
 
     Attributes:
-        limit: how many jobs may be submitted at present.
-        submissions: takes jobs to submit.
+        limit: how many jobs can be submitted at present.
+        submissions: receives jobs to submit.
     """
 
     def __init__(self, options: Options, connection: RunConnection, journal: Journal, stage_dirs: StageDirs) -> None:
@@ -37,9 +37,9 @@ class Submitter:
         self._journal = journal
         self._stage_dirs = stage_dirs
         self.limit = SubmitLimit()
-        if options.pack is None:  # those who were brought together come together
+        if options.pack is None:  # jobs whose inputs were sent together arrive together
             self.submissions = Batcher(self._submit, quiet=0.02, are_all=lambda _: True)
-        else:  # the more the better
+        else:  # the larger the group, the better
             self.submissions = Batcher(self._submit, quiet=1.5, longest=15.0)
         connection.before_use(self._find_limit)
 
@@ -47,7 +47,7 @@ class Submitter:
         room = await system.remaining_submissions()
         self.limit.set_most(room)
         if room is not None:
-            with contextlib.suppress(CrestlineError):  # then the run's own jobs alone say where there is room
+            with contextlib.suppress(CrestlineError):  # then only the run's own jobs show which nodes are free
                 self.limit.set_busy([node.name for node in await system.nodes() if "IDLE" not in node.states])
 
     async def _submit(self, batch: list[TrackedJob]) -> None:

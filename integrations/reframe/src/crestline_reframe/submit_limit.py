@@ -1,4 +1,4 @@
-"""How many jobs of a run may be submitted at the same time: asked, or learned from the scheduler's refusals."""
+"""Limits the number of submitted jobs of a run, as reported or learned from the scheduler's refusals."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from collections.abc import Collection, Iterable
 from crestline.model.hostlist import expand
 
 _MIN_INTERVAL, _MAX_INTERVAL = 2.0, 60.0
-"""seconds after which one more job is tried: the first time after a refusal, and at most"""
+"""Seconds after which one more job is tried: the first time after a refusal, and at most."""
 
 
 class SubmitLimit:
-    """Admits jobs as long as the scheduler takes them; after a refusal, as many as it had taken.
+    """Admits jobs as long as the scheduler accepts them; after a refusal, as many as it had accepted.
 
-    From time to time one more is tried, at growing intervals, as others of the user's jobs may have ended.
-
-    Of the jobs that wait, those for idle nodes come first: the run spreads over the nodes to which tests are pinned.
+    From time to time it tries one more, at growing intervals, because other jobs of the user may have ended. Of the
+    waiting
+    jobs, those for idle nodes come first, so that the run spreads over the nodes to which tests are pinned.
     """
 
     def __init__(self, min_interval: float = _MIN_INTERVAL, max_interval: float = _MAX_INTERVAL) -> None:
         self._min_interval, self._max_interval = min_interval, max_interval
         self._interval = min_interval
         self._most: int | None = None
-        """jobs that the scheduler takes; None: no limit is known"""
+        """Number of jobs that the scheduler accepts; None: no limit is known."""
         self._admitted = 0
-        """jobs that were submitted and have not ended, or are about to be submitted"""
+        """Jobs that were submitted and have not ended, or are about to be submitted."""
         self._load: Counter[str] = Counter()
-        """admitted jobs by the nodes that they ask for"""
+        """Admitted jobs by their requested nodes."""
         self._busy: frozenset[str] = frozenset()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """by the nodes that they ask for"""
+        """Waiting jobs by their requested nodes."""
         self._probe: asyncio.TimerHandle | None = None
         self._is_probing = False
 
     def set_most(self, most: int | None) -> None:
-        """Admit that many jobs at first; None: as many as come."""
+        """Set the initial limit; None: unlimited."""
         self._most = most
 
     def set_busy(self, nodes: Collection[str]) -> None:
@@ -44,10 +44,10 @@ class SubmitLimit:
         self._busy = frozenset(nodes)
 
     async def acquire(self, nodes: str = "") -> None:
-        """Wait until a job may be submitted.
+        """Wait until a job can be submitted.
 
         Args:
-            nodes: the hostlist that it asks for; empty: any. Of those that ask for the same, the one that waits longest
+            nodes: its requested hostlist; empty: any. Of jobs with the same hostlist, the one that has waited longest
                 is first.
         """
         if self._has_room() and not self._waiting:
@@ -65,21 +65,21 @@ class SubmitLimit:
             raise
 
     def release(self, nodes: str = "") -> None:
-        """Count a job that has ended, or that was not submitted after all."""
+        """Count a job that has ended, or that was not submitted."""
         self._discount([nodes])
         self._admit()
 
     def accepted(self) -> None:
-        """Count a job that the scheduler has taken."""
+        """Count a job that the scheduler has accepted."""
         if self._is_probing:
             self._is_probing, self._interval = False, self._min_interval
             self._schedule_probe()
 
     def refused(self, nodes: Collection[str]) -> None:
-        """Count jobs, by their nodes, that the scheduler refused at once: what it has taken besides is the limit."""
+        """Count jobs, by their nodes, that the scheduler refused. The number of its accepted jobs is then the limit."""
         self._is_probing = False
         self._discount(nodes)
-        # If it has taken none of this run, the user's other jobs fill the limit, or it is smaller than one array.
+        # If it has accepted none of this run, the user's other jobs fill the limit, or it is smaller than one array.
         self._most = self._admitted or len(nodes) // 2
         self._admit()
 
@@ -107,7 +107,8 @@ class SubmitLimit:
                 turn.set_result(None)
 
     def _rank(self, nodes: str) -> tuple[int, bool]:
-        """How long a job for these nodes would wait there; one for any node finds an idle one."""
+        """Return the sort key of a job for these nodes: the jobs before it there. A job for any node finds an idle
+        one."""
         return (self._load[nodes] if nodes else 0, not self._busy.isdisjoint(expand(nodes)) if nodes else False)
 
     def _schedule_probe(self) -> None:

@@ -1,4 +1,4 @@
-"""The files of a run: inputs to the system and results from it, each for several jobs at once."""
+"""Moves the files of a run: inputs to the system and results from it, for several jobs at once."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class StageTransfers:
     """Copies stage directories to the system and results back.
 
     Args:
-        are_all: whether no other job than these will soon have results.
+        are_all: whether no other job will soon have results.
 
     Attributes:
-        staging: what the system has.
-        uploads: takes jobs whose inputs are to be sent.
-        downloads: takes jobs that have ended.
+        staging: the content of the system.
+        uploads: receives jobs whose inputs are to be sent.
+        downloads: receives jobs that have ended.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class StageTransfers:
         self.uploads = Batcher(self._upload, quiet=0.2)
         self.downloads = Batcher(self._download, quiet=0.15, most=200, are_all=are_all)
         self._left_links: set[tuple[str, str, str]] = set()
-        """those that were left out, each said once"""
+        """Links that were skipped, each reported once."""
         connection.before_use(self._adapt)
 
     async def _adapt(self, system: System) -> None:
-        if Capability.TAR not in system.capabilities:  # two requests up, three down
+        if Capability.TAR not in system.capabilities:  # two requests to upload, three to download
             self.uploads.be_patient(1.5, 10.0)
             self.downloads.be_patient(2.5, 10.0)
 
@@ -85,7 +85,8 @@ class StageTransfers:
             self._journal.collected(tracked.key)
 
     def _map_link(self, path: str, target: str, directory: str) -> str | None:
-        """Where a link leads here that a job has made: in its stage directory, or to that of another test."""
+        """Return the local target of a link that a job has created: in its stage directory, or in that of another
+        test."""
         here = map_link(path, target, directory)
         if here is None:
             there = posixpath.normpath(posixpath.join(directory, posixpath.dirname(path), target))
