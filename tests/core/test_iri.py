@@ -106,6 +106,17 @@ async def test_compute_resources_are_systems(site: Site, system: System) -> None
     assert (await system.describe())["servicesHealth"] == [{"serviceType": "scheduler", "healthy": True}]
 
 
+async def test_projects_are_the_accounts(system: System) -> None:
+    assert [each.name for each in await system.accounts()] == ["climate", "empty"]
+
+
+async def test_a_facility_without_accounts_says_so(start: Start) -> None:
+    async with connect(site_of(start(has_filesystem=False)), policy=QUICK) as system:
+        for fetch in (system.accounts, system.allocations):
+            with pytest.raises(UnsupportedError, match="does not report accounts"):
+                await fetch()
+
+
 async def test_allocations_of_the_system(system: System) -> None:
     assert await system.allocations() == [Allocation(account="climate", unit="node-hours", budget=1000, used=250.5)]
 

@@ -117,6 +117,7 @@ def test_slurm_commands(facility: Facility, crestline: Command) -> None:
     crestline("wait", job_id, code=1)
     assert job_id in slurm("sacct", "-j", job_id)
     assert "does not list its nodes" in slurm.refused("sinfo")
+    assert "climate" in slurm("sacctmgr", "show", "assoc")
 
 
 def test_options_that_the_api_cannot_carry_are_listed(facility: Facility, crestline: Command) -> None:

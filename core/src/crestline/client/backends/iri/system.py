@@ -11,6 +11,7 @@ from crestline.client.backends.iri.calls import Calls
 from crestline.client.backends.transport import RetryMode
 from crestline.concurrency import map_concurrently
 from crestline.model import (
+    Account,
     Allocation,
     ConfigError,
     CrestlineError,
@@ -198,12 +199,25 @@ class System(SystemEndpoints):
         ]
         return " or ".join(names) or _GLOBUS
 
+    async def accounts(self) -> list[Account]:
+        # No operation of the documents returns the user's name on the system.
+        return [Account(name=each.name or each.id, user="") for each in await self._projects()]
+
+    async def _projects(self) -> list[iri.Project]:
+        try:
+            response = await self._calls.request("GET", "/account/projects")
+        except NotFoundError as error:  # OLCF serves no `/account`
+            raise UnsupportedError(
+                f"{self._name} does not report accounts: {error.message}", hint="Ask the site which account to name."
+            ) from None
+        return self._calls.read(response, list[iri.Project])
+
     async def allocations(self) -> list[Allocation]:
         resource = self._calls.read(
             await self._calls.request("GET", f"/status/resources/{self._compute}"), iri.Resource
         )
         capabilities = {_last_segment(each) for each in resource.capability_uris}
-        projects = self._calls.read(await self._calls.request("GET", "/account/projects"), list[iri.Project])
+        projects = await self._projects()
 
         async def ask(project: iri.Project) -> list[Allocation]:
             path = f"/account/projects/{quote(project.id, safe='')}/project_allocations"
