@@ -215,15 +215,6 @@ def lost_triggers_cancel(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._still_waits", still_waits)
 
 
-def unrecorded_jobs_are_left(patch: pytest.MonkeyPatch) -> None:
-    """The job of a try whose triggerer was killed before it had recorded its id ran beside that of the next try."""
-
-    async def none(*_: Any) -> None:
-        return None
-
-    patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._unrecorded", none)
-
-
 def cleared_tries_are_recorded(patch: pytest.MonkeyPatch) -> None:
     """A submission that outlived its cleared try recorded its job over that of the next try."""
     patch.setattr(Attempts, "is_last", lambda *_: True)

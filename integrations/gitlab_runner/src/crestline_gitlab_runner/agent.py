@@ -32,13 +32,13 @@ def order(lines: list[str], *, last: bool = False) -> bytes:
 
 
 def await_file(name: str, size: int) -> str:
-    """Return a shell line that waits until a file has arrived completely, for at most an hour.
+    """Return a shell line that waits until a file has arrived completely, for at most eleven minutes.
 
-    The driver sends the file again until its `gateway_budget` is used up. If the runner has ended, the agent ends the
-    job before that.
+    The driver sends the file again until its `gateway_budget`, 10 minutes by default, is used up. If the runner has
+    ended, the agent ends the job before that.
     """
     path = shlex.quote(name)
     return (
         f"n=0; until [ -f {path} ] && [ $(wc -c <{path}) -eq {size} ]; do "
-        f"n=$((n + 1)); [ $n -le 36000 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.1; done"
+        f"n=$((n + 1)); [ $n -le 6600 ] || {{ echo crestline: {path} did not arrive >&2; exit 93; }}; sleep 0.1; done"
     )
