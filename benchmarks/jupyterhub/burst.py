@@ -94,7 +94,7 @@ async def _start(sessions: int) -> dict[str, float]:
         while not spawner.job_id and not starting.done():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         if not starting.done():
-            await spawner.take_address(("127.0.0.1", 1), 1, None)
+            await spawner.set_address(("127.0.0.1", 1), 1, None)
         await starting
         return time.perf_counter() - began
 

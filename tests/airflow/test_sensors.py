@@ -164,7 +164,7 @@ def test_sensor_fails_or_skips_alike_wherever_it_waits(
     resume: Any = lambda: sensor.resume_execution("execute_complete", {"event": ended("failed")}, {})  # noqa: E731
     with pytest.raises(AirflowSkipException if skips else error) as failed:
         (resume if where == "after a deferral" else begin)()
-    assert "look" not in [frame.name for frame in failed.traceback]
+    assert "poll_once" not in [frame.name for frame in failed.traceback]
     assert failed.value.__suppress_context__
 
 
@@ -177,7 +177,7 @@ def test_a_sensor_that_outlasts_every_error_waits_on_a_worker(monkeypatch: pytes
             raise found
         return found
 
-    monkeypatch.setattr(FirecRESTFileSensor, "look", look)
+    monkeypatch.setattr(FirecRESTFileSensor, "poll_once", look)
     sensor = FirecRESTFileSensor(task_id="wait", path="x", deferrable=True, silent_fail=True, poke_interval=0)
     assert sensor.execute.__wrapped__(sensor, {}) == "there"
 

@@ -424,7 +424,7 @@ async def test_without_a_filesystem_jobs_run_and_files_are_refused(start: Start,
 
 
 async def test_seven_states_are_enough(start: Start) -> None:
-    async with connect(site_of(start(says_scheduler_words=False), 1), policy=QUICK) as system:
+    async with connect(site_of(start(reports_scheduler_states=False), 1), policy=QUICK) as system:
         ended = await system.wait(await system.submit(JobSpec(script="#!/bin/bash\n#SBATCH -t 0:01\nsleep 100\n")))
         assert ended.state is JobState.FAILED
 
@@ -728,7 +728,7 @@ def test_schedulers_words_refine_states(word: str, meta: dict[str, Any], message
 
 @pytest.mark.parametrize("state", JobState)
 def test_states_survive_the_way_there_and_back(state: JobState) -> None:
-    word = iri.state_word(state)
+    word = iri.state_name(state)
     found = read_job(iri.Job(id="1", status=iri.JobStatus(state=word, meta_data={"raw_state": state.name})), "pearl")
     coarse = {
         JobState.SUBMITTED: JobState.PENDING,

@@ -59,7 +59,7 @@ def test_submit_follow_list_and_cancel(facility: Facility, crestline: Command) -
     other = crestline("submit", "endless.sh").stdout.decode().strip()
     crestline("cancel", other)
     crestline("wait", other, code=1)
-    assert facility.jobs[other].show(says_scheduler_words=True)["status"]["state"] == "canceled"
+    assert facility.jobs[other].show(reports_scheduler_states=True)["status"]["state"] == "canceled"
 
 
 def test_files(facility: Facility, crestline: Command) -> None:

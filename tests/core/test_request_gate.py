@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from crestline.client.backends.messages import NotSentError
-from crestline.client.backends.transport import RetryMode, carry_out, make_client
+from crestline.client.backends.transport import RetryMode, make_client, run_with_retries
 from crestline.client.policy import RetryPolicy
 from crestline.model import CrestlineError, GatewayUnavailableError
 from crestline.testing.simulation import VirtualEventLoop
@@ -50,7 +50,7 @@ def test_a_burst_is_not_charged_for_its_own_queue(method: str, hangs: bool) -> N
         client = make_client(URL, True, policy, error_of, transport=gateway)
         began = asyncio.get_running_loop().time()
         calls = (
-            carry_out(lambda: client.request(method, URL), RetryMode.IDEMPOTENT, URL, policy, error_of)
+            run_with_retries(lambda: client.request(method, URL), RetryMode.IDEMPOTENT, URL, policy, error_of)
             for _ in range(200)
         )
         found = await asyncio.gather(*calls, return_exceptions=True)

@@ -41,8 +41,8 @@ def test_a_terminal_gets_colours_and_progress_and_nothing_else(cut: int) -> None
     ]:
         terminal, content = TerminalText(), text.encode()
         pieces = [content[at : at + cut] for at in range(0, len(content), cut)]
-        assert "".join(map(terminal.take, pieces)) == (shown or text)
-    assert TerminalText().take(b"\x9b6n\xff") == "\ufffd6n\ufffd"
+        assert "".join(map(terminal.feed, pieces)) == (shown or text)
+    assert TerminalText().feed(b"\x9b6n\xff") == "\ufffd6n\ufffd"
 
 
 def test_json_holds_no_character_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,9 +64,9 @@ async def test_replicas_ask_once(stores: list[Store], monkeypatch: pytest.Monkey
     # The gateway that asks dies: its lease ends, and another one asks.
     monkeypatch.setattr(shared_lists, "_LEASE", 0.5)
     name = one._name("alice", None)
-    state = await one._look(name)
-    assert await one._take_lease(name, state)
-    assert not await two._take_lease(name, state)
+    state = await one._refresh(name)
+    assert await one._acquire_lease(name, state)
+    assert not await two._acquire_lease(name, state)
     changed = time.monotonic()
     listed, begun = await two.get("alice", None, changed, fetch)
     assert (len(listed), len(asked)) == (1, 3)

@@ -260,7 +260,7 @@ class FakeSlurm(JobSource):
     def family(self, job_id: str) -> str:
         return job_ids.family(job_id)
 
-    def stands_for_many(self, job_id: str) -> bool:
+    def is_collapsed_array(self, job_id: str) -> bool:
         return "[" in job_id
 
     def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:

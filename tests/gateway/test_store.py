@@ -103,7 +103,7 @@ async def test_a_role_that_may_not_make_tables(postgresql: PostgresServer) -> No
 async def test_an_outage_of_the_server(postgresql: PostgresServer, hung: bool) -> None:
     store = await Store.open(postgresql.create_database(f"outage_{int(hung)}"))
     replicas = Replicas(store)
-    await replicas.look()
+    await replicas.send_heartbeat()
     (postgresql.pause if hung else postgresql.stop)()
     try:
         async with asyncio.timeout(60):  # a hang would last for ever
@@ -111,7 +111,7 @@ async def test_an_outage_of_the_server(postgresql: PostgresServer, hung: bool) -
                 await store.ping()
             assert caught.value.retry_after
             with pytest.raises(GatewayUnavailableError):
-                await replicas.look()
+                await replicas.send_heartbeat()
         if not hung:
             with pytest.raises(GatewayUnavailableError):
                 await Store.open(postgresql.url())
@@ -126,24 +126,24 @@ async def test_who_is_dead(postgresql: PostgresServer) -> None:
     now = 0.0
     one = Replicas(await Store.open(url), patience=10, clock=lambda: now)
     other = Replicas(await Store.open(url), patience=10, clock=lambda: now)
-    await other.look()
-    await one.look()
+    await other.send_heartbeat()
+    await one.send_heartbeat()
     assert not await one.is_dead(one.id)
     assert not await one.is_dead(other.id)
     late = Replicas(other._store)
-    await late.look()
+    await late.send_heartbeat()
     assert not await one.is_dead(late.id), "it started after the last look"
     assert await one.is_dead("nobody")
     assert await one.is_dead(None)
     for now in (6.0, 12.0):  # noqa: B007 - the clock reads it
-        await other.look()
-        await one.look()
+        await other.send_heartbeat()
+        await one.send_heartbeat()
         assert not await one.is_dead(other.id)
     now = 23.0
-    await one.look()
+    await one.send_heartbeat()
     assert await one.is_dead(other.id)
-    await other.look()
-    await one.look()
+    await other.send_heartbeat()
+    await one.send_heartbeat()
     assert not await one.is_dead(other.id), "it was only slow"
     for each in (one, other):
         await each._store.close()
@@ -154,18 +154,18 @@ async def test_an_outage_of_the_database_kills_no_replica(postgresql: PostgresSe
     now = 0.0
     one = Replicas(await Store.open(url), patience=10, clock=lambda: now)
     other = Replicas(await Store.open(url), patience=10, clock=lambda: now)
-    await other.look()
-    await one.look()
+    await other.send_heartbeat()
+    await one.send_heartbeat()
     now = 8.0
     postgresql.stop()
     with pytest.raises(GatewayUnavailableError):
-        await one.look()
+        await one.send_heartbeat()
     now = 60.0
     postgresql.start()
-    await one.look()
+    await one.send_heartbeat()
     assert not await one.is_dead(other.id)
     now = 71.0
-    await one.look()
+    await one.send_heartbeat()
     assert await one.is_dead(other.id)
     for each in (one, other):
         await each._store.close()

@@ -151,7 +151,7 @@ def test_caches_of_a_project_have_one_limit(tmp_path: Path) -> None:
         archive = tmp_path / "a.zip"
         archive.write_bytes(bytes(1000))
         store = CacheStore(tmp_path / "caches", f"project {number % 2}", f"branch {number}", most=3500)
-        store.keep("key", archive)
+        store.publish("key", archive)
         kept = store.find("key")
         assert kept is not None
         os.utime(kept, (number, number))

@@ -10,7 +10,7 @@ import pytest
 from crestline.model import Account, Allocation, ConfigError, UnsupportedError
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options.form import render
-from crestline_jupyterhub.options.live_choices import LiveChoices, look
+from crestline_jupyterhub.options.live_choices import LiveChoices, fetch_choices
 from crestline_jupyterhub.options.profiles import read_profiles
 from crestline_jupyterhub.options.validation import choose, from_form
 
@@ -218,11 +218,11 @@ class Site:
 @pytest.mark.anyio
 async def test_the_form_tells_what_is_left_of_an_account() -> None:
     site: Any = Site()
-    live = await look(site, 30, 60, accounts=True)
+    live = await fetch_choices(site, 30, 60, accounts=True)
     assert live is not None
     assert live.choices["accounts"] == {"proj": "proj (60 of 1000 node-hours left)", "other": "other"}
     silent: Any = Site(tells_budgets=False)
-    live = await look(silent, 30, 60, accounts=True)
+    live = await fetch_choices(silent, 30, 60, accounts=True)
     assert live is not None
     assert live.choices["accounts"] == {"proj": "proj", "other": "other"}
 
@@ -230,7 +230,7 @@ async def test_the_form_tells_what_is_left_of_an_account() -> None:
 @pytest.mark.anyio
 async def test_accounts_are_asked_for_where_a_form_shows_them() -> None:
     site: Any = Site()
-    await look(site, 30, 60)
+    await fetch_choices(site, 30, 60)
     assert site.asked == 0
     profiles = read_profiles([{"display_name": "x", "profile_options": {"account": {"choices": "accounts"}}}])
     assert profiles[0].options[0].live == "accounts"

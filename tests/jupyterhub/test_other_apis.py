@@ -52,7 +52,7 @@ def test_a_session_starts_answers_and_ends(tmp_path: Path, version: int, mode: s
             hub.stop_server("anna")
             [job] = facility.jobs.values()
             hub.wait(
-                lambda: job.show(says_scheduler_words=False)["status"]["state"] in OVER, "the job was not cancelled"
+                lambda: job.show(reports_scheduler_states=False)["status"]["state"] in OVER, "the job was not cancelled"
             )
 
 

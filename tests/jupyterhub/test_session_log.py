@@ -23,7 +23,7 @@ async def test_each_report_that_failed_is_logged(
     async def sleep(_: float) -> None:
         pass
 
-    monkeypatch.setattr(Session, "_tell_hub", tell_hub)
+    monkeypatch.setattr(Session, "_call_hub", tell_hub)
     monkeypatch.setattr("crestline_jupyterhub.session.main.asyncio.sleep", sleep)
     await Session({}, tmp_path, 1)._report_until_accepted({})
     assert capsys.readouterr().err.splitlines() == [

@@ -68,7 +68,7 @@ CALLS: dict[str, Callable[[Login], Awaitable[Any]]] = {
     "checksum": lambda login: uploads.sha256(login, "alice", "/a"),
     "select": lambda login: _archives(login).select("/a", [TarSelection(directory="b", patterns=("*",))]),
     "changed": lambda login: _archives(login).changed("/a", {"x": "0" * 64}),
-    "names": lambda login: Names(login, 5).look_up("alice", {"1"}, {"2"}),
+    "names": lambda login: Names(login, 5).lookup("alice", {"1"}, {"2"}),
 }
 
 
@@ -108,11 +108,11 @@ async def test_no_user_names_the_owners_that_another_sees() -> None:
     login.by_user = {"mallory": b"root:x:1001:\nroot:x:1002:\nm\x1b[2J" + b"y" * 5000 + b":x:1003:\n"}
     login.by_user["alice"] = b"ann:x:1001:\n"
     names = Names(login, 5)
-    shown, _ = await names.look_up("mallory", {"1001", "1003"}, set())
+    shown, _ = await names.lookup("mallory", {"1001", "1003"}, set())
     assert shown["1001"] == "root"
     assert "\x1b" not in shown["1003"]
     assert len(shown["1003"]) < 1000
-    shown, _ = await names.look_up("alice", {"1001", "1002"}, set())
+    shown, _ = await names.lookup("alice", {"1001", "1002"}, set())
     assert shown == {"1001": "ann", "1002": "1002"}
 
 

@@ -28,7 +28,7 @@ from crestline_gitlab_runner.ci_job import CiJob, _Response, _Step
 from crestline_gitlab_runner.cleanup import clean_up
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.identity import policy
-from crestline_gitlab_runner.prepare import describe, known_state, prepare
+from crestline_gitlab_runner.prepare import describe, load_state, prepare
 from crestline_gitlab_runner.settings import Gateway, Recovery, Settings
 from crestline_gitlab_runner.settings import Stages as StageSettings
 from crestline_gitlab_runner.stages import Stages
@@ -85,7 +85,7 @@ class Building(Scenario):
         how = await self._call("config", lambda connect: describe(self._settings, job, connect))
         if how != "done":
             return
-        variables["CI_PROJECT_DIR"] = f"{known_state(self._settings, job).builds_dir}/project"
+        variables["CI_PROJECT_DIR"] = f"{load_state(self._settings, job).builds_dir}/project"
         for attempt in range(3):
             how = await self._call(f"prepare-{attempt}", lambda connect: prepare(self._settings, job, connect))
             if how in ("done", "build"):
@@ -96,14 +96,14 @@ class Building(Scenario):
                 script.write_text(f"work {stage}\n")
 
                 def work(connect: Any, stage: str = stage) -> Coroutine[Any, Any, None]:
-                    stages = Stages(self._settings, job, known_state(self._settings, job), connect)
+                    stages = Stages(self._settings, job, load_state(self._settings, job), connect)
                     return stages.run(stage, script, os.getppid())
 
                 self._log = b""
                 said = await self._call(stage, work)
                 self._check(stage, said)
                 how = said if how == "done" else how
-        name = known_state(self._settings, job).record.name
+        name = load_state(self._settings, job).record.name
         how = await self._call("cleanup", lambda connect: clean_up(self._settings, job, connect))
         left = [each for each in self.cluster.jobs if each.name.startswith(name) and not each.is_over]
         if how == "done":

@@ -423,7 +423,7 @@ class Gateways(Scenario):
 
         async def stream(gateway: SimpleNamespace) -> None:
             async with gateway.feeds.watching(USER, [job_id]) as watcher:
-                while (line := await watcher.take()) is not None:
+                while (line := await watcher.next()) is not None:
                     lines.put_nowait(line)
 
         gateway = self._choose(random)

@@ -349,7 +349,7 @@ class Spawning(Scenario):
 
         async def work() -> None:
             receiver = callback._receivers.get(nonce)
-            taken = await receiver.take_address(address, run, mock.AsyncMock()) if receiver else None
+            taken = await receiver.set_address(address, run, mock.AsyncMock()) if receiver else None
             if not answer.done():
                 answer.set_result(403 if taken is None else 204 if taken else 409)
 

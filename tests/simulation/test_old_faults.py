@@ -83,7 +83,7 @@ def duplicates_are_results(patch: pytest.MonkeyPatch) -> None:
 
 def gone_at_first_sight(patch: pytest.MonkeyPatch) -> None:
     """A job was gone as soon as one look missed it."""
-    patch.setattr(JobMonitor, "_is_gone", lambda monitor, entry, now: entry.missing_since is not None)
+    patch.setattr(JobMonitor, "_is_confirmed_missing", lambda monitor, entry, now: entry.missing_since is not None)
 
 
 def errors_mean_gone(patch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def refusals_are_open(patch: pytest.MonkeyPatch) -> None:
 
 def failed_lists_start_anew(patch: pytest.MonkeyPatch) -> None:
     """A list that could not be had took back what the lists before had said of a job's absence."""
-    real = tag._Submission._look
+    real = tag._Submission._search
 
     async def look(submission: Any) -> Any:
         try:
@@ -126,7 +126,7 @@ def failed_lists_start_anew(patch: pytest.MonkeyPatch) -> None:
             absences.append(self)
 
     patch.setattr(tag, "_AbsenceCheck", Absence)
-    patch.setattr(tag._Submission, "_look", look)
+    patch.setattr(tag._Submission, "_search", look)
 
 
 def cancelled_unasked(patch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def half_lines_are_told(patch: pytest.MonkeyPatch) -> None:
         source._lines += text.count("\n")
         return text
 
-    patch.setattr(LineSource, "_take", take)
+    patch.setattr(LineSource, "_feed", take)
 
 
 def restarted_hub_waits_without_end(patch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,7 @@ def lost_triggers_cancel(patch: pytest.MonkeyPatch) -> None:
     async def still_waits(_: Any) -> bool:
         return False
 
-    patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._still_waits", still_waits)
+    patch.setattr("crestline_airflow.triggers.FirecRESTSubmitTrigger._is_deferred", still_waits)
 
 
 def cleared_tries_are_recorded(patch: pytest.MonkeyPatch) -> None:
@@ -269,8 +269,8 @@ def hidden_jobs_are_left(patch: pytest.MonkeyPatch) -> None:
 
 OLD_FAULTS: dict[Patch, tuple[str, int]] = {
     nameless_rows_decide: ("submission", 166),
-    missing_elements_are_not_missed: ("submission", 554),
-    clocks_agree: ("submission", 166),
+    missing_elements_are_not_missed: ("submission", 400),
+    clocks_agree: ("submission", 1158),
     first_element_speaks: ("submission", 21),
     last_element_speaks: ("submission", 21),
     nothing_locks: ("submission", 5),

@@ -202,7 +202,7 @@ def test_the_model_of_the_lock_is_what_a_shell_does(tmp_path: Path) -> None:
         found = []
         for job_id in ids:
             cluster.jobs[0].number = int(job_id)
-            found.append(cluster._takes_lock(cluster.jobs[0]))
+            found.append(cluster._acquires_lock(cluster.jobs[0]))
         return found
 
     loop = VirtualEventLoop()
@@ -214,7 +214,7 @@ def test_the_model_of_the_lock_is_what_a_shell_does(tmp_path: Path) -> None:
 
 def test_a_violation_is_shrunk_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the lock, jobs run twice; the shortest form of such a run has few faults."""
-    monkeypatch.setattr(SimulatedCluster, "_takes_lock", lambda *_: True)
+    monkeypatch.setattr(SimulatedCluster, "_acquires_lock", lambda *_: True)
     failing = next(outcome for seed in range(500) if (outcome := run("submission", seed)).violation is not None)
     assert failing.violation is not None
     assert "runs twice" in failing.violation

@@ -69,7 +69,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(ENDED_BY_SIGTERM) from None
 
 
-def known_targets() -> list[str]:
+def site_targets() -> list[str]:
     """What `--site` takes: the sites of the sites file, with their default systems where they have one."""
     from crestline.client import load_sites
 

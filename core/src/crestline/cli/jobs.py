@@ -21,7 +21,7 @@ from crestline.cli.outcome import describe_end, job_exit_code
 from crestline.cli.output import note, one_line, print_json, print_table, write
 from crestline.cli.recent_jobs import as_submitted, note_job, recent_ids
 from crestline.cli.remote import check_known, is_missing, naming_missing_directory, output_files, read_file
-from crestline.cli.resources import takes_resources
+from crestline.cli.resources import resource_options
 from crestline.cli.run_keys import find_job
 from crestline.cli.several import Several
 from crestline.concurrency import map_concurrently
@@ -52,7 +52,7 @@ JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.", 
 
 
 @app.command()
-@takes_resources
+@resource_options
 def submit(
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A batch script of this machine; - for stdin.")],
     resources: dict[str, Any],

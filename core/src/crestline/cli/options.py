@@ -22,10 +22,10 @@ def _remember_json(context: typer.Context, value: bool) -> bool:
 
 
 def _complete_targets(incomplete: str) -> list[str]:
-    from crestline.cli.connecting import known_targets
+    from crestline.cli.connecting import site_targets
 
     try:
-        return [name for name in known_targets() if name.startswith(incomplete)]
+        return [name for name in site_targets() if name.startswith(incomplete)]
     except CrestlineError:  # a sites file that cannot be used completes nothing; the command itself will say why
         return []
 

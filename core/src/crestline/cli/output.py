@@ -65,7 +65,7 @@ def write(piece: str | bytes, stream: str = "stdout") -> None:
     target = getattr(sys, stream)
     content = piece.encode(errors="replace") if isinstance(piece, str) else piece
     if target.isatty():
-        content = _on_terminal.setdefault(stream, TerminalText()).take(content).encode(errors="replace")
+        content = _on_terminal.setdefault(stream, TerminalText()).feed(content).encode(errors="replace")
     target.flush()
     target.buffer.write(content)
     target.buffer.flush()
@@ -82,7 +82,7 @@ class TerminalText:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
-    def take(self, piece: bytes) -> str:
+    def feed(self, piece: bytes) -> str:
         """The next piece as it may be shown; the beginning of a sequence at its end is kept for the next one."""
         text = self._rest + self._decoder.decode(piece)
         cut = _UNFINISHED.search(text)

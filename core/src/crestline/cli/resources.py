@@ -46,7 +46,7 @@ _OPTIONS: Mapping[str, Any] = {
 _EMPTY: Mapping[str, Any] = {"exclusive": False, "workdir": "", "environment": [], "directives": []}
 
 
-def takes_resources(command: Callable[..., None]) -> Callable[..., None]:
+def resource_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options above; it receives them as `resources`, ready to be fields of a `JobSpec`."""
     signature = inspect.signature(command, eval_str=True)
     own = [each for each in signature.parameters.values() if each.name != "resources"]

@@ -14,7 +14,7 @@ from crestline.cli.help import make_app
 from crestline.cli.jobs import read_script
 from crestline.cli.options import Json, Site
 from crestline.cli.remote_run import RemoteRun, RunFiles
-from crestline.cli.resources import takes_resources
+from crestline.cli.resources import resource_options
 from crestline.cli.run_reporter import RunReporter
 from crestline.model import JobSpec
 
@@ -22,7 +22,7 @@ app = make_app()
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
-@takes_resources
+@resource_options
 def run(
     resources: dict[str, Any],
     command: Annotated[

@@ -26,7 +26,7 @@ class RunReporter:
     def __init__(self, json: bool) -> None:
         self._json = json
 
-    def _say(self, event: str, sentence: str, **facts: Any) -> None:
+    def _print(self, event: str, sentence: str, **facts: Any) -> None:
         if self._json:
             print_json({"event": event, **facts})
         else:
@@ -38,21 +38,21 @@ class RunReporter:
         if report.excluded:
             more = f" and {len(report.excluded) - _SHOWN} more" if len(report.excluded) > _SHOWN else ""
             sentence += f" Left out: {', '.join(report.excluded[:_SHOWN])}{more} (--include PATTERN sends it)."
-        self._say("uploaded", sentence, source=str(source), **msgspec.to_builtins(report))
+        self._print("uploaded", sentence, source=str(source), **msgspec.to_builtins(report))
 
     def submitted(self, job: Job, workdir: str) -> None:
-        self._say("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
+        self._print("submitted", f"Job {job.job_id} submitted in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def attached(self, job: Job, workdir: str) -> None:
         """Report that the job of the run's key was found."""
-        self._say("attached", f"Job {job.job_id} found in {workdir}.", job_id=job.job_id, workdir=workdir)
+        self._print("attached", f"Job {job.job_id} found in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def state(self, event: JobEvent) -> None:
         """Report a change of the job's state, but for its submission and its end."""
         if event.state.is_terminal or event.state is JobState.SUBMITTED:  # said elsewhere
             return
         reason = "" if event.reason in ("", "None") else f" ({event.reason})"
-        self._say(
+        self._print(
             "state",
             f"Job {event.job.job_id} {event.state}{reason}.",
             job_id=event.job.job_id,
@@ -69,17 +69,17 @@ class RunReporter:
 
     def cancelled(self, job: Job) -> None:
         """Report that the job was cancelled because the command was interrupted."""
-        self._say("cancelled", f"Job {job.job_id} cancelled.", job_id=job.job_id)
+        self._print("cancelled", f"Job {job.job_id} cancelled.", job_id=job.job_id)
 
     def collected(self, pattern: str, report: TransferReport) -> None:
         """Report that the files of a `--collect` pattern were fetched."""
         sentence = f"Collected {pattern}: {report.files} fetched, {report.unchanged} here already."
-        self._say("collected", sentence, source=pattern, **msgspec.to_builtins(report))
+        self._print("collected", sentence, source=pattern, **msgspec.to_builtins(report))
 
     def not_collected(self, pattern: str, error: CrestlineError) -> None:
         """Report that the files of a `--collect` pattern could not be fetched."""
-        self._say("not_collected", f"Not collected: {error}", source=pattern, message=str(error))
+        self._print("not_collected", f"Not collected: {error}", source=pattern, message=str(error))
 
     def ended(self, job: Job, code: int) -> None:
         """Report the end of the job and the exit code of the command."""
-        self._say("ended", f"{describe_end(job)}.", job=job, exit_code=code)
+        self._print("ended", f"{describe_end(job)}.", job=job, exit_code=code)

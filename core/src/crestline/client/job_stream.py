@@ -45,7 +45,7 @@ class JobStream:
         self.on_job = on_job
         self._outage = outage
         self._wake = wake
-        self._told: set[str] = set()
+        self._delivered: set[str] = set()
         self._asked: frozenset[str] = frozenset()
         self._all = False
         self._pause = policy.stream_reconnect_delay
@@ -54,7 +54,7 @@ class JobStream:
 
     def covers(self, job_id: str) -> bool:
         """Whether every change of this job will be heard."""
-        return job_id in self._told
+        return job_id in self._delivered
 
     def subscribe(self, ids: Sequence[str]) -> None:
         """Listen to these jobs from now on; a stream that lacks some is opened anew, though not at every call."""
@@ -87,25 +87,25 @@ class JobStream:
                         self._note(news.job)
                     elif news.outage is not None:
                         await self._outage(news.outage)
-                    elif lost := self._told & set(news.missing):
-                        self._told -= lost
+                    elif lost := self._delivered & set(news.missing):
+                        self._delivered -= lost
                         self._wake()
         except CrestlineError as error:
             self._pause = min(self._pause * 2, self._policy.list_retry_delay)
             _LOG.info("No job events from %s, asking instead: %s", self._backend.gateway_url, error)
         finally:
-            self._told.clear()
+            self._delivered.clear()
             if self._task is me:
                 self._task = None
                 self._wake()
 
     def _note(self, job: Job) -> None:
         if self.on_job(job):
-            if job.job_id not in self._told:
-                self._told.add(job.job_id)
+            if job.job_id not in self._delivered:
+                self._delivered.add(job.job_id)
                 self._wake()  # it need not be asked for any more
-        elif job.job_id in self._told:
-            self._told.discard(job.job_id)
+        elif job.job_id in self._delivered:
+            self._delivered.discard(job.job_id)
             self._wake()
 
 

@@ -68,7 +68,7 @@ class JobMonitor:
         self._list_again_at = 0.0
         self._list_again_in = self._policy.min_interval
         self._duplicates: list[tuple[WatchedJob, Job]] = []
-        self._stream = JobStream(backend, self._policy, self._on_event, self._hear_outage, self._wake.set)
+        self._stream = JobStream(backend, self._policy, self._on_event, self._on_outage, self._wake.set)
         self.list_requests = 0
         self.id_requests = 0
         self.error: CrestlineError | None = None
@@ -113,8 +113,8 @@ class JobMonitor:
         """
         entry = self._entry(job)
         entry.wanted_until = clock.monotonic() + self._policy.idle_ttl
-        if self._is_gone(entry, entry.missed_at):
-            raise _gone(entry.job.job_id)
+        if self._is_confirmed_missing(entry, entry.missed_at):
+            raise _report_missing(entry.job.job_id)
         self._start()
         return entry.job
 
@@ -212,7 +212,7 @@ class JobMonitor:
             self._update(entry, job, entry.heard)
         return True
 
-    async def _hear_outage(self, reason: str) -> None:
+    async def _on_outage(self, reason: str) -> None:
         now = clock.monotonic()
         await self._mark_unknown(
             [entry for entry in self._active(now) if self._stream.covers(entry.job.job_id)], reason
@@ -238,7 +238,7 @@ class JobMonitor:
                 self._list_again_in = self._policy.min_interval
                 missed = await self._apply_list(entries, listed, now)
             self.error = None
-        await self._look_up(missed)
+        await self._lookup(missed)
         for entry, job in self._duplicates:
             await self._follow_original(entry, job)
 
@@ -275,7 +275,7 @@ class JobMonitor:
 
     # by id
 
-    async def _look_up(self, entries: list[WatchedJob]) -> None:
+    async def _lookup(self, entries: list[WatchedJob]) -> None:
         """Fetch single jobs by id, in turn, so that each gets its request after some rounds."""
         if Capability.JOB_IDS in self._backend.capabilities and len(entries) > self._policy.lookups_per_round:
             await self._look_up_many(entries)
@@ -283,9 +283,9 @@ class JobMonitor:
         count = min(self._policy.lookups_per_round, len(entries))
         begin = self._turn % max(len(entries), 1)
         self._turn += count
-        await map_concurrently(self._look, (entries[begin:] + entries[:begin])[:count], _AT_ONCE)
+        await map_concurrently(self._lookup_one, (entries[begin:] + entries[:begin])[:count], _AT_ONCE)
 
-    async def _look(self, entry: WatchedJob) -> None:
+    async def _lookup_one(self, entry: WatchedJob) -> None:
         self.id_requests += 1
         asked = clock.monotonic()
         job_id = entry.job.job_id
@@ -364,11 +364,11 @@ class JobMonitor:
             entry.missing_since = now
         entry.looks += 1
         entry.missed_at = now
-        if self._is_gone(entry, now):
+        if self._is_confirmed_missing(entry, now):
             for watcher in entry.watchers:
-                watcher.notify(_gone(entry.job.job_id))
+                watcher.notify(_report_missing(entry.job.job_id))
 
-    def _is_gone(self, entry: WatchedJob, now: float) -> bool:
+    def _is_confirmed_missing(self, entry: WatchedJob, now: float) -> bool:
         if entry.missing_since is None:
             return False
         looks, timeout = self._policy.missing_checks, self._policy.missing_timeout
@@ -383,7 +383,7 @@ class JobMonitor:
             entry.notify(JobEvent(job=entry.job, state=JobState.UNKNOWN, reason=reason), now)
 
 
-def _gone(job_id: str) -> JobNotFoundError:
+def _report_missing(job_id: str) -> JobNotFoundError:
     return JobNotFoundError(
         f"The scheduler does not know the job {job_id}.", hint="Old jobs are forgotten; check the id."
     )

@@ -72,22 +72,22 @@ class SubmissionLookup:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._next: _Round | None = None
-        self._own: dict[str, tuple[str, float]] = {}
+        self._submitted: dict[str, tuple[str, float]] = {}
         self._week_length = 0
         self._week_length_until = 0.0
         self._no_week_until = 0.0
 
     def remember(self, tag: str, job_id: str) -> None:
         """Note the id of a job that was just submitted: while nameless, it is not taken for another one."""
-        self._own[job_id] = (tag, clock.monotonic() + _REMEMBER)
+        self._submitted[job_id] = (tag, clock.monotonic() + _REMEMBER)
 
     def submitted(self, tag: str) -> str | None:
         """The id of the job that was submitted here lately under this tag."""
-        return next((job_id for job_id, (own, _) in self._own.items() if own == tag), None)
+        return next((job_id for job_id, (own, _) in self._submitted.items() if own == tag), None)
 
     def has_submitted(self, job_id: str) -> bool:
         """Whether the job was submitted here lately, so that the scheduler may not show it yet."""
-        return job_id in self._own
+        return job_id in self._submitted
 
     async def find(self, name: str, *, is_old: bool) -> tuple[list[Job], set[str]]:
         """The rows of the job called `name`, which ends in a tag, and the ids of those that may be it.
@@ -161,7 +161,7 @@ class SubmissionLookup:
             if joined.names:
                 group.create_task(self._list_jobs(joined))
 
-    def _may_list_week(self, names: int, now: float) -> bool:
+    def _can_list_week(self, names: int, now: float) -> bool:
         """Whether a list of all jobs of a week is possible, and costs no more than a recent one and those by names."""
         length = self._week_length if now < self._week_length_until else 0
         return now >= self._no_week_until and length <= _LONG_LIST + 50 * names
@@ -176,11 +176,11 @@ class SubmissionLookup:
 
     async def _list_jobs(self, joined: _Round) -> None:
         now = clock.monotonic()
-        self._own = {job_id: entry for job_id, entry in self._own.items() if entry[1] > now}
-        own = {job_id: tag for job_id, (tag, _) in self._own.items()}
+        self._submitted = {job_id: entry for job_id, entry in self._submitted.items() if entry[1] > now}
+        own = {job_id: tag for job_id, (tag, _) in self._submitted.items()}
         findings = joined.findings
         old = [name for name, is_old in joined.names.items() if is_old]
-        if old and self._may_list_week(len(old), now):
+        if old and self._can_list_week(len(old), now):
             try:
                 jobs = await self._backend.jobs.list(JobFilter(window=_LONG_AGO), retry=False)
             except CrestlineError as error:

@@ -87,7 +87,7 @@ class System(SystemFiles):
         self._key: Any = None
         self._handover_file = session_cache
         self._transport = transport or injected_transport
-        self._leave: Callable[[], None] | None = None
+        self._close: Callable[[], None] | None = None
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
@@ -131,8 +131,8 @@ class System(SystemFiles):
             self._connection = connection = await shared.acquire(key, make)
             self._key = key
             if session_cache:
-                self._leave = partial(session_cache.save, authorizer, connection.backend.description)
-                self._leave()
+                self._close = partial(session_cache.save, authorizer, connection.backend.description)
+                self._close()
         return self
 
     async def __aexit__(
@@ -156,8 +156,8 @@ class System(SystemFiles):
         """Release the connection. The last user of a shared connection closes its sockets."""
         if self._connection is not None:
             self._connection = None
-            if self._leave is not None:
-                self._leave()
+            if self._close is not None:
+                self._close()
             await shared.release(self._key)
 
     @property

@@ -62,7 +62,17 @@ class Watcher:
 class WatchedJob:
     """State of one watched job id; times in seconds of the monotonic clock."""
 
-    __slots__ = ("heard", "job", "last_news", "looks", "missed_at", "missing_since", "told", "wanted_until", "watchers")
+    __slots__ = (
+        "heard",
+        "job",
+        "last_news",
+        "last_notified",
+        "looks",
+        "missed_at",
+        "missing_since",
+        "wanted_until",
+        "watchers",
+    )
 
     def __init__(self, job: Job, now: float) -> None:
         self.job = job
@@ -71,7 +81,7 @@ class WatchedJob:
         self.last_news = now
         self.wanted_until = now
         self.watchers: list[Watcher] = []  # a set takes four times as much
-        self.told: tuple[JobState, str, str] | None = None
+        self.last_notified: tuple[JobState, str, str] | None = None
         self.missing_since: float | None = None
         self.missed_at = now
         """time of the last list that lacked the job; an interval without lists proves nothing"""
@@ -84,15 +94,15 @@ class WatchedJob:
     def update(self, job: Job, now: float) -> None:
         """Store the job's new state, and notify the watchers if it has changed."""
         self.job = job
-        if self.told != (job.state, job.raw_state, job.reason):
+        if self.last_notified != (job.state, job.raw_state, job.reason):
             self.notify(self.event(), now)
 
     def notify(self, event: JobEvent, now: float) -> None:
         """Notify the watchers of an event unless they already had it."""
         news = (event.state, event.job.raw_state, event.reason)
-        if news == self.told:
+        if news == self.last_notified:
             return
-        self.told = news
+        self.last_notified = news
         if event.state is not JobState.UNKNOWN:
             self.last_news = now
         for watcher in self.watchers:

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Rece
 from crestline.gateway.errors import handle_crestline_error
 from crestline.gateway.runtime import GatewayRuntime
 from crestline.model import GatewayUnavailableError
-from crestline.serving.connections import make_way
+from crestline.serving.connections import allow_eviction
 from crestline.wire.extensions import LONGEST_WAIT
 
 OWN_LIMITS = "own_limits"
@@ -61,7 +61,7 @@ class DeadlineMiddleware:
             work.cancel()
 
         if wait := _asked_wait(scope):
-            make_way(scope)
+            allow_eviction(scope)
         timer = asyncio.get_running_loop().call_later(limit + wait, give_up)
         try:
             with CancelScope() as work:

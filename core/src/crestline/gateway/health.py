@@ -30,7 +30,7 @@ class Health:
         self._systems = systems
         self._task: asyncio.Task[None] | None = None
         self._probes: dict[SystemRuntime, asyncio.Task[None]] = {}
-        self._begun: dict[str, float] = {}
+        self._probe_started: dict[str, float] = {}
         self.services: dict[str, list[ServiceHealth]] = {}
         self.checked: dict[str, datetime] = {}
         self.failing_since: dict[str, datetime] = {}
@@ -48,10 +48,10 @@ class Health:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Bring what is known up to date, as far as that is quick."""
         oldest = time.monotonic() - FRESH
-        probes = [self._probe(system) for system in self._systems if self._begun.get(system.name, 0.0) < oldest]
+        probes = [self._probe(system) for system in self._systems if self._probe_started.get(system.name, 0.0) < oldest]
         if probes:
             await asyncio.wait(probes, timeout=_PATIENCE)
 
@@ -61,7 +61,7 @@ class Health:
             metrics.HEALTHY.remove(name, service)
         self.checked.pop(name, None)
         self.failing_since.pop(name, None)
-        self._begun.pop(name, None)
+        self._probe_started.pop(name, None)
         if (system := self._systems.find(name)) is not None:
             self._probe(system)
 
@@ -80,7 +80,7 @@ class Health:
         return task
 
     async def _probe_system(self, system: SystemRuntime) -> None:
-        self._begun[system.name] = time.monotonic()
+        self._probe_started[system.name] = time.monotonic()
         found = list(
             await asyncio.gather(
                 _probe("scheduler", system.scheduler.ping),

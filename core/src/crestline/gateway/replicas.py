@@ -55,7 +55,7 @@ class Replicas:
         self._beat = beat
         self._patience = patience
         self._clock = clock
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._last_heartbeats: dict[str, tuple[int, float]] = {}
         """Replica -> its last heartbeat, and when that was first seen."""
         self._watching = True
         self._task: asyncio.Task[None] | None = None
@@ -63,7 +63,7 @@ class Replicas:
     async def start(self) -> None:
         """Start the heartbeat, unless the database cannot be shared."""
         if self._store.shared:
-            await self.look()
+            await self.send_heartbeat()
             self._task = asyncio.create_task(self._run(), name="replicas")
 
     async def stop(self) -> None:
@@ -87,14 +87,14 @@ class Replicas:
             return True
         if replica == self.id or not self._is_silent(replica):
             return False
-        await self.look()  # it may have started, or sent a heartbeat, since the last check
+        await self.send_heartbeat()  # it may have started, or sent a heartbeat, since the last check
         return self._is_silent(replica)
 
     def _is_silent(self, replica: str) -> bool:
-        known = self._seen.get(replica)
+        known = self._last_heartbeats.get(replica)
         return known is None or self._clock() - known[1] > self._patience
 
-    async def look(self) -> None:
+    async def send_heartbeat(self) -> None:
         """Send a heartbeat, and read those of the others.
 
         Raises:
@@ -106,17 +106,17 @@ class Replicas:
             self._watching = False
             raise
         now = self._clock()
-        before, self._seen = self._seen, {}
+        before, self._last_heartbeats = self._last_heartbeats, {}
         for replica, beat in rows:
             last = before.get(replica)
             # No gateway could send a heartbeat during an outage of the database.
             standing = last is not None and last[0] == beat and self._watching
-            self._seen[replica] = last if standing and last is not None else (beat, now)
+            self._last_heartbeats[replica] = last if standing and last is not None else (beat, now)
         self._watching = True
 
     async def _exchange(self) -> list[tuple[str, int]]:
         mine = _replicas.c.replica_id == self.id
-        silent = [each for each, (_, since) in self._seen.items() if self._clock() - since > _FORGOTTEN]
+        silent = [each for each, (_, since) in self._last_heartbeats.items() if self._clock() - since > _FORGOTTEN]
         async with self._store.engine.begin() as connection:
             changed = await connection.execute(update(_replicas).where(mine).values(beat=_replicas.c.beat + 1))
             if not changed.rowcount:
@@ -130,6 +130,6 @@ class Replicas:
         while True:
             await asyncio.sleep(self._beat)
             try:
-                await self.look()
+                await self.send_heartbeat()
             except GatewayUnavailableError:
                 continue  # the store has logged it

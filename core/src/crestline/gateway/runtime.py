@@ -153,7 +153,7 @@ class GatewayRuntime:
             built = [self._build(config, name) for name in changed]
             for system in built:
                 if system.scheduler.is_exclusive:
-                    await self._make_way(system.name, undo)
+                    await self._stop_existing(system.name, undo)
                 undo.push_async_callback(system.stop)
                 await system.start()
             undo.pop_all()
@@ -193,7 +193,7 @@ class GatewayRuntime:
     def _build(self, config: GatewayConfig, name: str) -> SystemRuntime:
         return build_system(name, config.systems[name], self.state_dir, self.store, self.public_url, self.replicas)
 
-    async def _make_way(self, name: str, undo: AsyncExitStack) -> None:
+    async def _stop_existing(self, name: str, undo: AsyncExitStack) -> None:
         """Stop the system with this name, and let `undo` start it again."""
         await self.systems.stop_retired(name)
         if (before := self.systems.find(name)) is not None:

@@ -79,7 +79,7 @@ class Submissions:
 
     async def find(self, username: str, key: str) -> SubmissionAnswer:
         """Return whether `username` has used the key here, and for which job."""
-        known = await self._look(self._row(username, key))
+        known = await self._find_job(self._row(username, key))
         return SubmissionAnswer(known=known is not None, job_id=known.job_id if known is not None else None)
 
     async def submit_many(
@@ -188,7 +188,7 @@ class Submissions:
         """
         deadline = clock.monotonic() + _WAIT
         while True:
-            known = await self._look(row)
+            known = await self._find_job(row)
             if known is None:
                 if await self._remember(username, key, fingerprint):
                     return None
@@ -198,7 +198,7 @@ class Submissions:
             if known.owner == self._replicas.id:  # of an earlier call, which has released the lock
                 return known
             given_up = known.created < clock.time() - _GIVEN_UP or await self._replicas.is_dead(known.owner)
-            if given_up and await self._take(row, known):
+            if given_up and await self._take_over(row, known):
                 return known
             if clock.monotonic() > deadline:
                 raise GatewayUnavailableError(
@@ -215,7 +215,7 @@ class Submissions:
             & (_submissions.c.key == key)
         )
 
-    async def _look(self, row: ColumnElement[bool]) -> Row[Any] | None:
+    async def _find_job(self, row: ColumnElement[bool]) -> Row[Any] | None:
         return await self._engine.row(select(_submissions).where(row))
 
     async def _remember(self, username: str, key: str, fingerprint: str) -> bool:
@@ -240,7 +240,7 @@ class Submissions:
             "owner": self._replicas.id,
         }
 
-    async def _take(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
+    async def _take_over(self, row: ColumnElement[bool], known: Row[Any]) -> bool:
         """Take a key over from a dead replica; return False if another gateway was faster."""
         before = _submissions.c.owner.is_not_distinct_from(known.owner) & _submissions.c.job_id.is_(None)
         mine = update(_submissions).where(row, before).values(owner=self._replicas.id, created=clock.time())

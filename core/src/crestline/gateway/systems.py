@@ -169,12 +169,12 @@ class SystemRegistry:
 
     def suspend(self, system: SystemRuntime) -> None:
         """Stop serving a system. Requests get 503 until another one takes its place."""
-        self._take(system)
+        self._claim(system)
         self._paused.add(system.name.lower())
 
     def retire(self, system: SystemRuntime, patience: float) -> None:
         """Stop serving a system, and stop it after `patience` seconds for its running work."""
-        self._take(system)
+        self._claim(system)
         now = asyncio.Event()
         task = asyncio.create_task(_retire(system, patience, now))
         self._retiring[system] = now, task
@@ -205,7 +205,7 @@ class SystemRegistry:
         if failed:
             raise failed[0]
 
-    def _take(self, system: SystemRuntime) -> None:
+    def _claim(self, system: SystemRuntime) -> None:
         if self._by_name.get(system.name.lower()) is system:
             del self._by_name[system.name.lower()]
 

@@ -84,7 +84,7 @@ def parse_directives(script: str) -> Directives:
     for line in script.split("\n"):
         if re.match(r"#SBATCH(\s|$)", line):
             try:
-                words = split_words(line.removeprefix("#SBATCH"))
+                words = split_options(line.removeprefix("#SBATCH"))
             except ValueError as error:
                 raise InvalidRequestError(
                     f"The line {truncated_repr(line)} cannot be read: {error}.", hint="Close the quotation."
@@ -98,7 +98,7 @@ def parse_directives(script: str) -> Directives:
     return Directives(options, tuple(unknown))
 
 
-def split_words(text: str) -> list[str]:
+def split_options(text: str) -> list[str]:
     """The words of what follows `#SBATCH` or `#PBS` on a line.
 
     shlex takes time by the square of a word's length, so it gets short lines alone, and those that need it.

@@ -88,9 +88,9 @@ class Agent:
                 except RefusedError as refusal:
                     if refusal.status == GONE:
                         raise SessionEndedError(str(refusal)) from refusal
-                    tell(str(refusal))
+                    log(str(refusal))
                 except (OSError, ValueError) as error:
-                    tell(f"No connection to the relay: {error}")
+                    log(f"No connection to the relay: {error}")
                 delay = 0.5 if time.monotonic() - started > RETRY_LIMIT else min(2 * delay, RETRY_LIMIT)
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (spreads load, guards nothing)
         finally:
@@ -103,7 +103,7 @@ class Agent:
         if job:
             headers["Crestline-Job-Id"] = job
         socket = await connect(self._config.url, headers, self._config.ca_file)
-        tell("connected")
+        log("connected")
         self._mux = mux = Multiplexer(socket.send, opens_even=False, on_open=self._to_server)
         self._connected.set()
         pinging = asyncio.ensure_future(_keep_alive(socket))
@@ -158,7 +158,7 @@ async def run_command(config: Config, command: list[str]) -> int:
     waiting: asyncio.Future[Any] = asyncio.ensure_future(process.wait())
     await asyncio.wait([agent, waiting], return_when=asyncio.FIRST_COMPLETED)
     if not waiting.done():
-        tell(f"ending the server: {agent.exception()}")
+        log(f"ending the server: {agent.exception()}")
         _pass_on(process, signal.SIGTERM)
     code: int = await waiting
     agent.cancel()
@@ -171,7 +171,7 @@ def _pass_on(process: asyncio.subprocess.Process, number: int) -> None:
         process.send_signal(number)
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     """Write a line to the job's stderr."""
     print(f"[crestline relay] {text}", file=sys.stderr, flush=True)
 

@@ -255,7 +255,7 @@ class Exchange:
                 if switching:
                     break
             elif isinstance(event, h11.Response):
-                await self._client.write(self._incoming.send(_passed_back(event)) or b"")
+                await self._client.write(self._incoming.send(_response_bytes(event)) or b"")
             elif isinstance(event, h11.Data):
                 await self._client.write(self._incoming.send(event) or b"")
             elif isinstance(event, h11.EndOfMessage):
@@ -351,7 +351,7 @@ def _passed_on(request: h11.Request, host: str | None, upgrades: bool) -> h11.Re
     return h11.Request(method=request.method, target=request.target, headers=headers)
 
 
-def _passed_back(response: h11.Response) -> h11.Response:
+def _response_bytes(response: h11.Response) -> h11.Response:
     """Mark the connection as closing, so that a proxy does not use it again."""
     headers = [*_end_to_end(response.headers, False), (b"Connection", b"close")]
     return h11.Response(status_code=response.status_code, reason=response.reason, headers=headers)

@@ -117,7 +117,7 @@ class Stream:
 
     # Events of the peer. The multiplexer calls these methods, which never wait.
 
-    def take(self, payload: bytes) -> None:
+    def on_data(self, payload: bytes) -> None:
         self._received.append(payload)
         self._received_size += len(payload)
         self._mux.unread += len(payload)
@@ -224,7 +224,7 @@ class Multiplexer:
         if stream is None:
             return  # this side has reset it meanwhile
         if kind == DATA:
-            stream.take(payload)
+            stream.on_data(payload)
             if self.unread > MAX_UNREAD:
                 waiting = (each for each in self._streams.values() if each.has_unread)
                 stalled = min(waiting, key=lambda each: each.last_read, default=stream)

@@ -9,8 +9,8 @@ from typing import Any
 
 from crestline.serving.limits import ConnectionLimits
 
-MAKE_WAY = "crestline.make_way"
-"""Key of an ASGI scope's extensions: see `make_way`."""
+MAKE_WAY = "crestline.allow_eviction"
+"""Key of an ASGI scope's extensions: see `allow_eviction`."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -80,7 +80,7 @@ class Connections:
             self._waiting_from.pop(slot.group, None)
 
 
-def make_way(scope: Mapping[str, Any]) -> None:
+def allow_eviction(scope: Mapping[str, Any]) -> None:
     """Let the connection of a request be closed if slots are short: its response waits for events, and its client can
     repeat the request.
 

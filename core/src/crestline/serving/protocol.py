@@ -164,11 +164,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._body_size = None if b"transfer-encoding" in headers else int(headers.get(b"content-length", b"0"))
         self._window = (self.loop.time(), self._received)
         self._slot.set_waiting(False)
-        extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), MAKE_WAY: self._make_way}
+        extensions: dict[str, Any] = {**(self.scope.get("extensions") or {}), MAKE_WAY: self._allow_eviction}
         self.scope["extensions"] = extensions
         super().on_headers_complete()
 
-    def _make_way(self) -> None:
+    def _allow_eviction(self) -> None:
         if not self._in_body and not self.pipeline:
             self._slot.set_waiting(True)
 

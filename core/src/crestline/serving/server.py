@@ -95,7 +95,7 @@ class HttpServer(uvicorn.Server):
         self._listener.setblocking(False)
         self._listener.listen(_BACKLOG)
         self._checks = asyncio.create_task(self._check_forever(), name="slow clients")
-        self._take_connections()
+        self._accept_connections()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._resume is not None:
@@ -113,7 +113,7 @@ class HttpServer(uvicorn.Server):
         """Close the listener of a server that did not start."""
         self._listener.close()
 
-    def _take_connections(self) -> None:
+    def _accept_connections(self) -> None:
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
@@ -126,7 +126,7 @@ class HttpServer(uvicorn.Server):
                 _log.error("no connection can be accepted for now: %s", error.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener)
-                self._resume = loop.call_later(_PAUSE, self._take_connections)
+                self._resume = loop.call_later(_PAUSE, self._accept_connections)
                 return
             connection = AcceptedSocket(fileno=accepted.detach())
             connection.setblocking(False)

@@ -84,7 +84,7 @@ def _value(value: Any, kind: Any) -> Any:
         # comma.
         if text.count(b"{" if inner else b",") > _MOST_ELEMENTS:
             raise TooManyElementsError(f"A list or mapping has more than {_MOST_ELEMENTS} elements.")
-        value = msgspec.json.decode(text, type=_or_none(list[_reader(inner)], kind) if inner else kind)  # type: ignore[misc]
+        value = msgspec.json.decode(text, type=_optional(list[_reader(inner)], kind) if inner else kind)  # type: ignore[misc]
     if inner is None or value is None:
         return value
     return [_assemble(each, inner) for each in value] if isinstance(value, list) else _assemble(value, inner)
@@ -119,10 +119,10 @@ def _read_type(kind: Any) -> Any:
     if any(get_origin(each) in (list, dict) or each in (list, dict) for each in _options(kind)):
         return msgspec.Raw
     inner = _message_in(kind)
-    return kind if inner is None else _or_none(_reader(inner), kind)
+    return kind if inner is None else _optional(_reader(inner), kind)
 
 
-def _or_none(read: Any, kind: Any) -> Any:
+def _optional(read: Any, kind: Any) -> Any:
     return read | None if type(None) in _options(kind) else read
 
 

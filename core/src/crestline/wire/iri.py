@@ -32,7 +32,7 @@ class State(enum.StrEnum):
     CANCELED = "canceled"
 
 
-def state_word(state: JobState, reason: str = "") -> State:
+def state_name(state: JobState, reason: str = "") -> State:
     """Return the API's name for a state of the model.
 
     Args:

@@ -194,14 +194,14 @@ class _Forward:
         self._plain = _unpacked(self._packed, packing)
         self._ratio = ratio
         self._position = 0
-        self._header_left: int | None = _HEADER  # TarFile reads the first header when it is created
+        self._header_remaining: int | None = _HEADER  # TarFile reads the first header when it is created
 
     def begin_header(self) -> None:
         if self._position:
-            self._header_left = _HEADER
+            self._header_remaining = _HEADER
 
     def end_header(self) -> None:
-        self._header_left = None
+        self._header_remaining = None
 
     def tell(self) -> int:
         return self._position
@@ -213,12 +213,12 @@ class _Forward:
         return self._position
 
     def read(self, size: int) -> bytes:
-        if self._header_left is not None:
-            self._header_left -= size
-            if self._header_left < 0:
+        if self._header_remaining is not None:
+            self._header_remaining -= size
+            if self._header_remaining < 0:
                 raise TarLimitError(f"a header of more than {_HEADER // 1024} KiB")
         block = self._pull(size)
-        if self._header_left is not None and size > tarfile.BLOCKSIZE and _DIGITS.search(block):
+        if self._header_remaining is not None and size > tarfile.BLOCKSIZE and _DIGITS.search(block):
             raise TarLimitError("a header with a number of more than 255 digits")
         return block
 

@@ -112,7 +112,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
         self._explanation: list[str] = []
         source_of(python_callable)  # reports a problem already in the DAG's file
         super().__init__(python_callable=python_callable, **kwargs)
-        far = [name for name in self._left_to_context() if name not in _PLAIN_CONTEXT]
+        far = [name for name in self._context_parameters() if name not in _PLAIN_CONTEXT]
         if far and not kwargs.get("_airflow_mapped_validation_only"):
             raise TypeError(
                 f"{python_callable.__name__}() asks for {', '.join(far)}, which cannot travel to the system; "
@@ -210,10 +210,10 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
 
     def _arguments(self, context: Context) -> tuple[list[Any], dict[str, Any]]:
         values: Mapping[str, Any] = context  # type: ignore[assignment]
-        kwargs = {**self.op_kwargs, **{name: values.get(name) for name in self._left_to_context()}}
+        kwargs = {**self.op_kwargs, **{name: values.get(name) for name in self._context_parameters()}}
         return [_plain(arg) for arg in self.op_args], {name: _plain(value) for name, value in kwargs.items()}
 
-    def _left_to_context(self) -> list[str]:
+    def _context_parameters(self) -> list[str]:
         """Return the parameters that are named after a value of the context and have no other value."""
         signature = inspect.signature(self.python_callable)
         given = signature.bind_partial(*self.op_args, **self.op_kwargs).arguments

@@ -92,7 +92,7 @@ class FirecRESTHook(BaseHook):
         if self._site is None:
             try:
                 connection = await get_async_connection(self.firecrest_conn_id, self)
-                self._take(connection, await get_async_extra_dejson(connection))
+                self._read_field(connection, await get_async_extra_dejson(connection))
             except AirflowNotFoundException:
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
@@ -104,7 +104,7 @@ class FirecRESTHook(BaseHook):
         if self._site is None:
             try:
                 connection = self.get_connection(self.firecrest_conn_id)
-                self._take(connection, connection.extra_dejson)
+                self._read_field(connection, connection.extra_dejson)
             except AirflowNotFoundException:
                 if self.firecrest_conn_id != self.default_conn_name:
                     raise
@@ -149,7 +149,7 @@ class FirecRESTHook(BaseHook):
         except (CrestlineError, AirflowNotFoundException) as error:
             return False, str(error)
 
-    def _take(self, connection: Connection, extra: Any) -> None:
+    def _read_field(self, connection: Connection, extra: Any) -> None:
         if not isinstance(extra, dict):
             raise ConfigError(
                 f"The extra of connection {connection.conn_id} is JSON, but not an object.",

@@ -73,7 +73,7 @@ class LiveOutput:
         self._log = log
         self._output: JobOutput | None = None
         self._position: str | None = None
-        self._kept: str | None = None
+        self._saved_position: str | None = None
         self._is_new = is_new
 
     @property
@@ -84,7 +84,7 @@ class LiveOutput:
     async def follow(self, job: Job) -> None:
         """Log what the job writes, in turns with all others, until it has ended."""
         try:
-            await self._stand_where_the_last_one_stood(job)
+            await self._restore_position(job)
             await self._budget.wait()
             await self._log_lines(await self._system.metadata(job), hurry=False)
         except JobNotFoundError:
@@ -99,29 +99,29 @@ class LiveOutput:
             CrestlineError: it cannot be read.
         """
         if self._output is None:
-            await self._stand_where_the_last_one_stood(job)
+            await self._restore_position(job)
         self._position = self.position
         await self._log_lines(job, hurry=True)
 
     async def _log_lines(self, job: Job, *, hurry: bool) -> None:
-        output = self._system.output(job, position=self._position, throttle=None if hurry else self._turn)
+        output = self._system.output(job, position=self._position, throttle=None if hurry else self._next_chunk)
         self._output = output
         async with contextlib.aclosing(output):
             async for line in output:
                 self._log.info("%s", logged(line))
 
-    async def _turn(self) -> None:
-        await self._keep()
+    async def _next_chunk(self) -> None:
+        await self._save_position()
         await self._budget.wait()
 
-    async def _keep(self) -> None:
-        if self._store is not None and self.position != self._kept:
-            self._kept = self.position
-            await sync_to_async(self._store.set)(STORED_AS, {"job_id": self._job_id, "position": self._kept})
+    async def _save_position(self) -> None:
+        if self._store is not None and self.position != self._saved_position:
+            self._saved_position = self.position
+            await sync_to_async(self._store.set)(STORED_AS, {"job_id": self._job_id, "position": self._saved_position})
 
-    async def _stand_where_the_last_one_stood(self, job: Job) -> None:
+    async def _restore_position(self, job: Job) -> None:
         self._job_id = job.job_id
         if self._store is not None and not self._is_new:
             kept = await sync_to_async(self._store.get)(STORED_AS)
             if isinstance(kept, dict) and kept.get("job_id") == job.job_id:
-                self._position = self._kept = kept["position"]
+                self._position = self._saved_position = kept["position"]

@@ -180,7 +180,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         await asyncio.shield(killing)
 
     async def _kill(self) -> None:
-        if await self._still_waits():
+        if await self._is_deferred():
             return
         self._is_killed = True
         shared = await acquire(self.firecrest_conn_id, self.system)
@@ -196,7 +196,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
             with contextlib.suppress(JobNotFoundError):
                 await outlast(self.firecrest_conn_id, lambda: system.cancel(job_id))
 
-    async def _still_waits(self) -> bool:
+    async def _is_deferred(self) -> bool:
         """Whether the task is deferred. Airflow answers by names: it may be another task instance of these names."""
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -290,7 +290,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         system = shared.system
         assert system is not None  # noqa: S101
         attempts = Attempts.without_worker(self.task_instance)
-        attempt = self._attempt = self._attempt or await self._begun(system, attempts)
+        attempt = self._attempt = self._attempt or await self._find_attempt(system, attempts)
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
         else:
@@ -340,7 +340,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         if self._is_killed or not await sync_to_async(attempts.is_last)(attempt):
             raise _task_is_over()
 
-    async def _begun(self, system: System, attempts: Attempts) -> Attempt:
+    async def _find_attempt(self, system: System, attempts: Attempts) -> Attempt:
         """The attempt of this try, new or recorded by another triggerer.
 
         Raises:
@@ -369,9 +369,9 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         tasks = texts(getattr(self, "after", None))
         return after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in tasks)
 
-    async def _still_waits(self) -> bool:
+    async def _is_deferred(self) -> bool:
         """As for any job, but a deleted task instance, whose XComs are gone with it, waits no longer."""
-        if not await super()._still_waits():
+        if not await super()._is_deferred():
             return False
         attempts = Attempts.without_worker(self.task_instance)
         last = await sync_to_async(attempts.last)()

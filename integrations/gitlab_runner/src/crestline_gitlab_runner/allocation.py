@@ -251,7 +251,7 @@ class Allocation:
             )
         return found
 
-    async def leave(self) -> None:
+    async def detach(self) -> None:
         """End this job's commands in a shared allocation, and delete its files."""
         record = self._state.record
         for entry in await self._entries("in"):

@@ -32,7 +32,7 @@ class CacheStore:
         file = self._file(key)
         return file if file.is_file() else None
 
-    def keep(self, key: str, archive: Path) -> None:
+    def publish(self, key: str, archive: Path) -> None:
         """Replace the archive of a key atomically."""
         file = self._file(key)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ async def clean_up(settings: Settings, job: CiJob, connect: Connect) -> None:
 async def _leave(settings: Settings, state: State, shared: State, connect: Connect) -> None:
     """Remove a job's files in an allocation that keeps running."""
     async with connect() as system:
-        await Allocation(system, settings, state).leave()
+        await Allocation(system, settings, state).detach()
     shared.touch()
     state.forget()
 

@@ -58,12 +58,12 @@ async def _prepare(settings: Settings, job: CiJob) -> None:
 
 
 async def _run_stage(settings: Settings, job: CiJob, script: Path, stage: str) -> None:
-    from crestline_gitlab_runner.prepare import known_state
+    from crestline_gitlab_runner.prepare import load_state
     from crestline_gitlab_runner.stages import Stages
 
     if job.exit_code_file is not None:
         job.exit_code_file.unlink(missing_ok=True)
-    stages = Stages(settings, job, known_state(settings, job), lambda: connected(settings, job))
+    stages = Stages(settings, job, load_state(settings, job), lambda: connected(settings, job))
     await stages.run(stage, script, _RUNNER)
 
 

@@ -124,7 +124,7 @@ class Exchange:
             BuildFailureError, SystemFailureError: the upload failed.
         """
         if bundle.is_cache:
-            await self._keep(bundle, kind, source)
+            await self._save_file(bundle, kind, source)
         else:
             await self._upload(bundle, kind, source)
 
@@ -155,7 +155,7 @@ class Exchange:
             )
         log.remark(f"Artifacts uploaded ({query.get('artifact_type', 'archive')}, {number} bytes).")
 
-    async def _keep(self, bundle: Bundle, kind: str, source: Path) -> None:
+    async def _save_file(self, bundle: Bundle, kind: str, source: Path) -> None:
         call = bundle.call
         url = call.value("url")
         if call.value("gocloud-url"):
@@ -171,7 +171,7 @@ class Exchange:
                 headers = dict(each.partition(": ")[::2] for each in call.values("header"))
                 await self._api.upload_cache(url, headers, archive)
             else:
-                await asyncio.to_thread(self._store.keep, self._key(call), archive)
+                await asyncio.to_thread(self._store.publish, self._key(call), archive)
         log.remark(f"Cache {_shown(call)} kept.")
 
     # Both directions

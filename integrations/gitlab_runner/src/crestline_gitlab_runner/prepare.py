@@ -52,7 +52,7 @@ async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
         BuildFailureError: the CI job requests something that is not allowed.
         SystemFailureError: the job ended before it could be used.
     """
-    state = known_state(settings, job)
+    state = load_state(settings, job)
     if state.record.runner and not runs(state.record.runner):  # it was a program between the runner and `config`
         state.record.runner = ""
         state.save()
@@ -83,7 +83,7 @@ async def prepare(settings: Settings, job: CiJob, connect: Connect) -> None:
     log.remark(f"Job {submitted.job_id} {'found on' if found else 'submitted to'} {settings.gateway.system}.")
 
 
-def known_state(settings: Settings, job: CiJob) -> State:
+def load_state(settings: Settings, job: CiJob) -> State:
     """Load the state that `config` has created.
 
     Raises:

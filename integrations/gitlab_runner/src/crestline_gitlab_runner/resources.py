@@ -125,7 +125,7 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
     limits = _Limits(defaults.allowed)
     for field, (text, who) in found.items():
         if field == "time":
-            longest = limits.longest or ci_timeout or None
+            longest = limits.max_seconds or ci_timeout or None
             limit = parse_limit(text, who, longest=longest)
             if limit.remark:
                 remarks.append(limit.remark)
@@ -149,8 +149,8 @@ def ask(defaults: Defaults, variables: Mapping[str, str], ci_timeout: int) -> tu
     bound = limits.most("nodes")
     if bound is not None and "nodes" not in values and (values.keys() & _IMPLY_NODES or directives):
         directives["nodes"] = f"--nodes=1-{bound}"
-    if limits.longest is not None:
-        values.setdefault("time_limit", format_duration(limits.longest))
+    if limits.max_seconds is not None:
+        values.setdefault("time_limit", format_duration(limits.max_seconds))
     return JobSpec(**values, directives=(*defaults.directives, *directives.values())), remarks  # type: ignore[arg-type]
 
 
@@ -189,13 +189,13 @@ class _Limits:
     """`allowed` of the configuration."""
 
     def __init__(self, rules: list[str]) -> None:
-        self.longest: int | None = None
+        self.max_seconds: int | None = None
         self._most: dict[str, int] = {}
         self._names: dict[str, list[str]] = {}
         for rule in rules:
             name, most, value = rule.partition("<=")
             if most and name == "time":
-                self.longest = parse_limit(value, "allowed", longest=None).seconds
+                self.max_seconds = parse_limit(value, "allowed", longest=None).seconds
             elif most and name in _COUNTS and value.isdigit():
                 self._most[name] = int(value)
             elif not most and ":" in rule:
@@ -234,6 +234,6 @@ class _Limits:
             )
 
     def check_time(self, limit: TimeLimit, who: str) -> None:
-        if self.longest is not None and limit.seconds > self.longest:
-            asked, allowed = format_duration(limit.seconds), format_duration(self.longest)
+        if self.max_seconds is not None and limit.seconds > self.max_seconds:
+            asked, allowed = format_duration(limit.seconds), format_duration(self.max_seconds)
             raise BuildFailureError(f"{who}: {asked} is more than the {allowed} allowed here.", hint="Ask for less.")

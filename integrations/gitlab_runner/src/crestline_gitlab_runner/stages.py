@@ -66,7 +66,7 @@ class Stages:
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
             # The work may fail at that moment because its output has no reader. The job is cancelled in any case.
-            if self._is_gone(runner):
+            if self._has_ended(runner):
                 self._abandoned = True
                 work.cancel()
                 await asyncio.wait((work,))
@@ -78,13 +78,13 @@ class Stages:
             work.cancel()
             await asyncio.wait((work, gone))
 
-    def _is_gone(self, runner: int) -> bool:
+    def _has_ended(self, runner: int) -> bool:
         noted = self._state.record.runner
         return os.getppid() != runner or bool(noted and not runs(noted))
 
     async def _end_of_runner(self, runner: int) -> None:
         while True:
-            if self._is_gone(runner):
+            if self._has_ended(runner):
                 return
             await asyncio.sleep(0.5)
 
@@ -92,7 +92,7 @@ class Stages:
         """End this job's commands and jobs on the system."""
         async with self._connect() as system:
             allocation = Allocation(system, self._settings, self._state)
-            await (allocation.leave() if self._state.record.shared else allocation.cancel())
+            await (allocation.detach() if self._state.record.shared else allocation.cancel())
 
     async def _run(self, stage: str, script: Path) -> None:
         content = await asyncio.to_thread(script.read_bytes)
@@ -221,7 +221,7 @@ class Stages:
             return ended
         except ExceptionGroup as group:
             if group.subgroup(BrokenPipeError) is not None:
-                await (allocation.leave() if self._state.record.shared else allocation.cancel())
+                await (allocation.detach() if self._state.record.shared else allocation.cancel())
             raise
         except asyncio.CancelledError:
             self._fail()

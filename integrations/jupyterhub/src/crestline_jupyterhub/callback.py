@@ -25,7 +25,7 @@ MAX_RUNS = 1_000_000
 class Receiver(Protocol):
     """Waits for a session's address."""
 
-    async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
+    async def set_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
         """Store the session's address, and update the proxy if it has changed.
 
         Args:
@@ -76,7 +76,7 @@ class CallbackHandler(APIHandler):
         if receiver is None:
             raise web.HTTPError(403, "No session with this nonce is expected")
         try:
-            taken = await receiver.take_address(address, run, self.proxy)
+            taken = await receiver.set_address(address, run, self.proxy)
         except CrestlineError as error:
             raise web.HTTPError(503, "The job's nodes are not known now: call again") from error
         if not taken:

@@ -62,7 +62,7 @@ async def is_possible(host: str, hub_url: str) -> bool:
     """
     address = _plain(host)
     special = address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
-    if special or is_configured(str(address), METADATA) or _is_here(address):
+    if special or is_configured(str(address), METADATA) or _is_local_address(address):
         return False
     return str(address) not in await resolve([urlsplit(hub_url).hostname or ""])
 
@@ -98,7 +98,7 @@ def _plain(host: str) -> Address:
     return mapped or address
 
 
-def _is_here(address: Address) -> bool:
+def _is_local_address(address: Address) -> bool:
     """Whether an interface of this machine has the address, so that a socket can be bound to it."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

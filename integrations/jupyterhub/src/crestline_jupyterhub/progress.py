@@ -37,7 +37,7 @@ _REASONS = {
 }
 
 
-async def tell(
+async def events(
     observer: System, owner: Callable[[], Awaitable[System]], job_id: str, log: str
 ) -> AsyncGenerator[Message, None]:
     """The events of the hub's progress page, until the job has ended.
@@ -110,7 +110,7 @@ def describe(event: JobEvent, job: Job) -> Message:
             "message": f"Job {job.job_id}: its state is not known now ({event.reason}). It goes on.",
         }
     if event.state.is_waiting:
-        why = in_words(event.reason)
+        why = explain_reason(event.reason)
         when = _estimate(job.times.expected_start)
         return {"progress": 30, "message": f"Job {job.job_id} is in the queue{': ' + why if why else ''}.{when}"}
     if event.state is JobState.CONFIGURING:
@@ -121,7 +121,7 @@ def describe(event: JobEvent, job: Job) -> Message:
     return {"progress": 70, "message": f"Job {job.job_id} runs{where}; the server is starting."}
 
 
-def in_words(reason: str) -> str:
+def explain_reason(reason: str) -> str:
     """A scheduler's reason, in words where they are known."""
     reason = reason.strip("() ")
     if reason in ("", "None"):

@@ -286,7 +286,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
     async def _too_late(self) -> SpawnFailedError:
         return await late(await self.access().as_user(), self._news, self.start_timeout, self.folder, LOG)
 
-    async def take_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
+    async def set_address(self, address: tuple[str, int] | None, run: int, proxy: Proxy) -> bool:
         """Store the session's address, and update hub and proxy if its job has run again.
 
         Args:
@@ -352,7 +352,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
             return finding.result()
         if resumed.cancelled():
             self.log.info("The server %s was stopped while it waited for job %s", self._log_name, self.job_id)
-            spawn_task(self._ending())
+            spawn_task(self._cleanup_plan())
             self._held = self._spawn_future = asyncio.get_running_loop().create_future()
             self._ended = Job(job_id=self.job_id, state=JobState.CANCELLED)
         else:
@@ -467,14 +467,14 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
 
     async def stop(self, now: bool = False) -> None:
         """Cancel the job. If the gateway does not respond, retry in the background, so that the job does not remain."""
-        cancelling = spawn_task(self._ending())
+        cancelling = spawn_task(self._cleanup_plan())
         done, _ = await asyncio.wait([cancelling], timeout=self.cancel_patience)
         if not done:
             self.log.warning(
                 "The gateway does not answer; job %s of %s is cancelled later", self.job_id, self._log_name
             )
 
-    def _ending(self) -> Coroutine[Any, Any, None]:
+    def _cleanup_plan(self) -> Coroutine[Any, Any, None]:
         """Return the clean-up of the current session, independent of later changes of the spawner's state."""
         identities, job_id, attempt, session = self.access().identities, self.job_id, self.attempt, self.relay_session
 
@@ -505,7 +505,7 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
                 return
         log, access = f"{self.folder}/{LOG}", self.access()
         try:
-            events = progress.tell(await access.as_observer(), access.as_user, self.job_id, log)
+            events = progress.events(await access.as_observer(), access.as_user, self.job_id, log)
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield event

@@ -37,7 +37,7 @@ class Batcher(Generic[T]):
         self._process = process
         self._are_all = are_all
         self._quiet = quiet
-        self._patience = 0.0
+        self._window = 0.0
         self._longest = longest
         self._most = most
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
@@ -47,9 +47,9 @@ class Batcher(Generic[T]):
         """Seconds between two related items: the longest recent interval."""
         self._task: asyncio.Task[None] | None = None
 
-    def be_patient(self, patience: float, longest: float) -> None:
+    def set_batch_window(self, patience: float, longest: float) -> None:
         """Wait longer for further items, unless none can arrive: for calls that cost more."""
-        self._patience, self._longest = patience, longest
+        self._window, self._longest = patience, longest
 
     async def add(self, item: T) -> None:
         """Return when the item has been processed."""
@@ -74,9 +74,9 @@ class Batcher(Generic[T]):
             for item, done in batch:
                 # An error of one item must not fail the others. An unresponsive gateway concerns all of them.
                 if error is not None and len(batch) > 1 and not isinstance(error, GatewayUnavailableError):
-                    _tell(done, await self._try([item]))
+                    _notify(done, await self._try([item]))
                 else:
-                    _tell(done, error)
+                    _notify(done, error)
 
     async def _try(self, items: list[T]) -> Exception | None:
         try:
@@ -96,11 +96,11 @@ class Batcher(Generic[T]):
             try:
                 await asyncio.wait_for(self._came.wait(), self._quiet if are_all else quiet)
             except TimeoutError:
-                if are_all or loop.time() - self._came_at >= self._patience:
+                if are_all or loop.time() - self._came_at >= self._window:
                     return
 
 
-def _tell(done: asyncio.Future[None], error: Exception | None) -> None:
+def _notify(done: asyncio.Future[None], error: Exception | None) -> None:
     if done.done():
         return
     if error is None:

@@ -63,7 +63,7 @@ class RunCleanup:
                 *(self._runner.end_left(system, entry) for entry in self._journal.entries.values()),
             )
             failures += await _failures(
-                *(self._remove_own(system, directory) for directory in self._journal.directories),
+                *(self._remove_run_files(system, directory) for directory in self._journal.directories),
                 self._remove_expired(system, posixpath.dirname(self._stage_dirs.root)),
             )
             if failures:
@@ -72,7 +72,7 @@ class RunCleanup:
             self.traffic = system.traffic
             await system.close()
 
-    async def _remove_own(self, system: System, directory: str) -> None:
+    async def _remove_run_files(self, system: System, directory: str) -> None:
         if not self._keep:
             with contextlib.suppress(NotFoundError):
                 await system.remove(posixpath.join(posixpath.dirname(self._stage_dirs.root), directory), force=True)

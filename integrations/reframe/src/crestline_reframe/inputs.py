@@ -39,7 +39,7 @@ def scan(stage_dir: StageDir, own_files: frozenset[str], stage_dirs: StageDirs) 
     """
     found = Inputs()
     _walk(stage_dir.local, "", found, own_files, stage_dirs)
-    for path in [path for path, file in found.files.items() if _is_known(stage_dir, path, file)]:
+    for path in [path for path, file in found.files.items() if _is_unchanged(stage_dir, path, file)]:
         del found.files[path]
     if found.files or found.directories or found.inner_links:
         whole = hashlib.sha256()
@@ -91,6 +91,6 @@ def _is_kept(root: Path, path: str, found: Inputs, stage_dirs: StageDirs) -> boo
     return False
 
 
-def _is_known(stage_dir: StageDir, path: str, file: Path) -> bool:
+def _is_unchanged(stage_dir: StageDir, path: str, file: Path) -> bool:
     status = file.stat()
-    return stage_dir.is_known(path, status.st_size, status.st_mtime_ns)
+    return stage_dir.is_unchanged(path, status.st_size, status.st_mtime_ns)

@@ -104,7 +104,7 @@ class JobRunner:
             tracked.is_packable = False
             return False
         tracked.stage_dir.is_there = True
-        await asyncio.to_thread(self._transfers.staging.is_the_same, tracked)
+        await asyncio.to_thread(self._transfers.staging.is_unchanged, tracked)
         tracked.accepted(Job(job_id=entry.job_id, state=JobState.SUBMITTED))
         problem = await self._problem_of_resumed(tracked)
         if not problem:

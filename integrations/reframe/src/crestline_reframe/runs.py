@@ -62,7 +62,7 @@ class Run:
             self.stage_dirs.reserve(entry.remote)
         self._tracked_jobs: list[TrackedJob] = []
         self._connection = RunConnection(system, options.base(), self.name, self.stage_dirs)
-        transfers = StageTransfers(self._connection, self._journal, self.stage_dirs, self._are_all_that_run)
+        transfers = StageTransfers(self._connection, self._journal, self.stage_dirs, self._is_last_running)
         submitter = Submitter(options, self._connection, self._journal, self.stage_dirs)
         self._runner = JobRunner(self._connection, self._journal, self.stage_dirs, transfers, submitter)
         self._cleanup = RunCleanup(
@@ -159,7 +159,7 @@ class Run:
             )
             self._journal.release()
 
-    def _are_all_that_run(self, batch: list[TrackedJob]) -> bool:
+    def _is_last_running(self, batch: list[TrackedJob]) -> bool:
         """Whether no other job is on its way to its end."""
         return len(batch) >= sum(
             1 for tracked in self._tracked_jobs if not tracked.results_fetched and not tracked.ended.is_set()

@@ -112,7 +112,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
     def poll(self, *jobs: FirecrestJob | None) -> None:
         followed = [job for job in jobs if job is not None and job._tracked is not None]
         for job in followed:
-            self._look(job)
+            self._update_job(job)
         submitted = [job for job in followed if job._tracked.job is not None]
         reasons = {job.jobid: [job._tracked.waits_for] for job in submitted if job._tracked.waits_for}
         if reasons:
@@ -127,7 +127,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
             if job.is_cancelling:
                 job._exception = JobError("maximum pending time exceeded", job.jobid)
 
-    def _look(self, job: FirecrestJob) -> None:
+    def _update_job(self, job: FirecrestJob) -> None:
         """Copy the known state into ReFrame's fields."""
         tracked = job._tracked
         seen, has_ended = tracked.job, tracked.ended.is_set()
@@ -138,7 +138,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         else:
             job._jobid = seen.job_id
             job._submit_time = tracked.submitted_at
-            job._state = _slurm_word(seen.state)
+            job._state = _slurm_value(seen.state)
             if seen.nodes and seen.state.is_terminal:
                 with suppress(ValueError):  # `None assigned`
                     job._nodelist = nodelist_expand(seen.nodes)
@@ -173,7 +173,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
                     break
             (tracked.released if is_interrupted else tracked.ended).wait(_TICK)
             self.poll(job)
-        self._look(job)
+        self._update_job(job)
         if not tracked.ended.is_set() and tracked.released.is_set():
             job._state = "CANCELLED"
         if job.is_array and tracked.ended.is_set():
@@ -221,7 +221,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
         return self._nodes.named(nodespec)
 
 
-def _slurm_word(state: JobState) -> str:
+def _slurm_value(state: JobState) -> str:
     if state in (JobState.SUBMITTED, JobState.UNKNOWN):
         return "PENDING"
     return state.value.upper()

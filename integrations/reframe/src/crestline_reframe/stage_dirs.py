@@ -21,7 +21,7 @@ class StageDir:
         """Path below the run's directory."""
         self.is_there = False
         """Whether the directory on the system has been created."""
-        self.known: dict[str, tuple[int, int]] = {}
+        self.fingerprints: dict[str, tuple[int, int]] = {}
         """Size and time of each local file that is the same on the system."""
 
     def note(self, path: str) -> int:
@@ -29,12 +29,12 @@ class StageDir:
         status = (self.local / path).lstat()
         if not stat.S_ISREG(status.st_mode):
             return 0
-        self.known[path] = (status.st_size, status.st_mtime_ns)
+        self.fingerprints[path] = (status.st_size, status.st_mtime_ns)
         return status.st_size
 
-    def is_known(self, path: str, size: int, modified: int) -> bool:
+    def is_unchanged(self, path: str, size: int, modified: int) -> bool:
         """Whether the local file has not changed since both sides had it."""
-        return self.known.get(path) == (size, modified)
+        return self.fingerprints.get(path) == (size, modified)
 
 
 class StageDirs:
@@ -49,25 +49,25 @@ class StageDirs:
         self.prefix = prefix
         self.root = ""
         self._stage_dirs: dict[Path, StageDir] = {}
-        self._taken: set[str] = set()
+        self._names: set[str] = set()
 
     def resolve(self, local: Path) -> StageDir:
         """Return the stage directory with this local path; the first call chooses its name on the system."""
         if (stage_dir := self._stage_dirs.get(local)) is None:
             stage_dir = self._stage_dirs[local] = StageDir(local, self._free(self._default(local)))
-            self._taken.add(stage_dir.remote)
+            self._names.add(stage_dir.remote)
         return stage_dir
 
     def reserve(self, remote: str) -> None:
         """Record that a directory of the system is in use. New stage directories get other names."""
-        self._taken.add(remote)
+        self._names.add(remote)
 
     def renew(self, stage_dir: StageDir) -> None:
         """Give a stage directory another, empty directory on the system."""
         stage_dir.remote = self._free(self._default(stage_dir.local))
-        self._taken.add(stage_dir.remote)
+        self._names.add(stage_dir.remote)
         stage_dir.is_there = False
-        stage_dir.known.clear()
+        stage_dir.fingerprints.clear()
 
     def absolute(self, stage_dir: StageDir) -> str:
         """Return the absolute path of a stage directory on the system."""
@@ -112,7 +112,7 @@ class StageDirs:
 
     def _free(self, remote: str) -> str:
         number, name = 1, remote
-        while name in self._taken:
+        while name in self._names:
             number += 1
             name = f"{remote}.{number}"
         return name

@@ -47,7 +47,7 @@ class Staging:
         for tracked in batch:
             tracked.stage_dir.is_there = True
 
-    def is_the_same(self, tracked: TrackedJob) -> None:
+    def is_unchanged(self, tracked: TrackedJob) -> None:
         """Record that the system has the current content of the stage directory."""
         _note(tracked.stage_dir, scan(tracked.stage_dir, tracked.own_files, self._stage_dirs))
 
@@ -95,7 +95,7 @@ def fingerprint(tracked: TrackedJob, stage_dirs: StageDirs) -> str:
 def _note(stage_dir: StageDir, inputs: Inputs) -> None:
     for path, file in inputs.files.items():
         status = file.stat()
-        stage_dir.known[path] = (status.st_size, status.st_mtime_ns)
+        stage_dir.fingerprints[path] = (status.st_size, status.st_mtime_ns)
 
 
 def _add_all(members: dict[str, BundleFile], directory: str, inputs: Inputs, *, is_shared: bool = False) -> None:

@@ -44,14 +44,14 @@ class StageTransfers:
         self.staging = Staging(stage_dirs)
         self.uploads = Batcher(self._upload, quiet=0.2)
         self.downloads = Batcher(self._download, quiet=0.15, most=200, are_all=are_all)
-        self._left_links: set[tuple[str, str, str]] = set()
+        self._skipped_links: set[tuple[str, str, str]] = set()
         """Links that were skipped, each reported once."""
         connection.before_use(self._adapt)
 
     async def _adapt(self, system: System) -> None:
         if Capability.TAR not in system.capabilities:  # two requests to upload, three to download
-            self.uploads.be_patient(1.5, 10.0)
-            self.downloads.be_patient(2.5, 10.0)
+            self.uploads.set_batch_window(1.5, 10.0)
+            self.downloads.set_batch_window(2.5, 10.0)
 
     async def _upload(self, batch: list[TrackedJob]) -> None:
         with measure_traffic() as traffic:
@@ -93,8 +93,8 @@ class StageTransfers:
             local = self._stage_dirs.local_of(there)
             if local is not None:
                 return str(local)
-            if (path, target, directory) not in self._left_links:
-                self._left_links.add((path, target, directory))
+            if (path, target, directory) not in self._skipped_links:
+                self._skipped_links.add((path, target, directory))
                 shown = printable(path), printable(target)
                 logger.warning("left out: the link %s to %s, which is in no stage directory", *shown)
         return here

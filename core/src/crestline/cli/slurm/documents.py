@@ -23,7 +23,7 @@ from crestline.model.job_ids import parent
 _VERSIONS = ("v0.0.40", "v0.0.41", "v0.0.42")
 
 
-def wants_document(program: str, options: Mapping[str, str]) -> bool:
+def is_document_requested(program: str, options: Mapping[str, str]) -> bool:
     """Whether `--json` or `--yaml` is given.
 
     Raises:

@@ -19,7 +19,7 @@ class Field(Generic[T]):
 
     head: str
     value: Callable[[T], str]
-    told: bool = True
+    is_reported: bool = True
     """False: the API does not tell it, and `value` is what Slurm shows where nothing was asked for"""
     whole: bool = False
     """whether a text that is wider than its column is shown nevertheless"""
@@ -80,7 +80,7 @@ def short_format(program: str, text: str, fields: Mapping[str, Field[T]], what: 
         match = re.match(r"(#?)(\.?)(\d*)([A-Za-z])", part)
         if match is None:
             literal = f"%{part}"
-            columns.append(Column(Field(literal, lambda _, text=literal: text, told=False)))  # type: ignore[misc]
+            columns.append(Column(Field(literal, lambda _, text=literal: text, is_reported=False)))  # type: ignore[misc]
             continue
         grows, dot, size, letter = match.groups()
         if letter not in fields:
@@ -122,7 +122,7 @@ def print_rows(columns: list[Column[T]], rows: list[T], *, header: bool) -> None
 class Wide(Field[T]):
     """A field of sacct and sacctmgr, with the width that it has in tables for people."""
 
-    told: bool = field(default=True, kw_only=True)
+    is_reported: bool = field(default=True, kw_only=True)
     whole: bool = field(default=False, kw_only=True)
     width: int = 10
     left: bool = False

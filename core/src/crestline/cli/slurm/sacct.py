@@ -49,7 +49,7 @@ def sacct(words: list[str]) -> int:
     try:
         if rest:
             raise CommandError(f"{_PROGRAM}: error: Unrecognized argument: {rest[0]}")
-        as_document = documents.wants_document(_PROGRAM, options)
+        as_document = documents.is_document_requested(_PROGRAM, options)
         columns = _columns(options)
         begin, end = _span(options, ids)
         _check(ids, options)
@@ -95,7 +95,7 @@ def _needs_slurm(columns: list[WideColumn[Job]], options: dict[str, str]) -> boo
     """Whether only Slurm's own command tells all: steps, and columns and conditions that the API has not."""
     return (
         "allocations" not in options
-        or any(not field.told for field, _, _ in columns)
+        or any(not field.is_reported for field, _, _ in columns)
         or bool(options.keys() & {"brief", "long", "units", "noconvert", "duplicates", "truncate"})
         or ("state" in options and "endtime" not in options and "jobs" not in options)
         or "SLURM_TIME_FORMAT" in os.environ

@@ -13,11 +13,11 @@ import msgspec
 from crestline.cli.output import one_line
 from crestline.cli.slurm.clusters import find_cluster
 from crestline.cli.slurm.documents import (
+    is_document_requested,
     nodes_document,
     partitions_document,
     print_document,
     queued_jobs,
-    wants_document,
 )
 from crestline.cli.slurm.node_fields import long_state
 from crestline.cli.slurm.program import (
@@ -118,10 +118,10 @@ def _show(arguments: list[str], options: dict[str, str], words: list[str]) -> in
     if "=" in arguments[0]:
         names = [arguments[0].partition("=")[2], *names]
     if entity.startswith("hostname"):
-        print("\n".join(expand(names[0] if names else _own_nodes())))
+        print("\n".join(expand(names[0] if names else _job_nodes())))
         return 0
     if entity.startswith("hostlist"):
-        each = [name for word in names or [_own_nodes()] for name in expand(word)]
+        each = [name for word in names or [_job_nodes()] for name in expand(word)]
         runs = groupby(sorted(each) if entity == "hostlistsorted" else each, lambda name: name.rstrip("0123456789"))
         print(",".join(compress(run) for _, run in runs))  # neighbours alone share brackets
         return 0
@@ -146,7 +146,7 @@ def _show(arguments: list[str], options: dict[str, str], words: list[str]) -> in
     raise CommandError(f"invalid entity:{entity} for keyword:show ")
 
 
-def _own_nodes() -> str:
+def _job_nodes() -> str:
     import os
 
     if not (nodes := os.environ.get("SLURM_JOB_NODELIST", "")):
@@ -202,7 +202,7 @@ def _jobs(name: str, options: dict[str, str]) -> int:
         return found, there.name
 
     jobs, cluster = on_system(target, system, read)
-    if wants_document(_PROGRAM, options):
+    if is_document_requested(_PROGRAM, options):
         print_document(options, queued_jobs(jobs), jobs[0].cluster if jobs else cluster)
         return 0
     if not jobs and "quiet" not in options:
@@ -259,7 +259,7 @@ def _nodes(name: str, options: dict[str, str]) -> int:
             if wanted not in known:
                 raise CommandError(f"Node {wanted} not found")
         nodes = [known[wanted] for wanted in expand(name)]
-    if wants_document(_PROGRAM, options):
+    if is_document_requested(_PROGRAM, options):
         print_document(options, nodes_document(nodes), cluster)
         return 0
     _print([_node(each) for each in nodes], options, after="   ")
@@ -302,7 +302,7 @@ def _partitions(name: str, options: dict[str, str]) -> int:
             if wanted not in known:
                 raise CommandError(f"Partition {wanted} not found")
         partitions = [known[wanted] for wanted in name.split(",")]
-    if wants_document(_PROGRAM, options):
+    if is_document_requested(_PROGRAM, options):
         print_document(options, partitions_document(partitions, nodes), cluster)
         return 0
     _print([_partition(each, nodes) for each in partitions], options)

@@ -43,7 +43,7 @@ def sinfo(words: list[str]) -> int:
         for unserved in ("list-reasons", "reservation"):
             if unserved in options:
                 raise CommandError(f"{_PROGRAM}: error: --{unserved} cannot be served: the API does not report it.")
-        as_document = documents.wants_document(_PROGRAM, options)
+        as_document = documents.is_document_requested(_PROGRAM, options)
         columns = [Column(each) for each in DISTINCT] if as_document else _columns(options)
     except CommandError as error:
         as_document, refusal = False, error

@@ -61,12 +61,12 @@ def squeue(words: list[str]) -> int:
     refusal: CommandError | None = None
     columns: list[Column[Job]] = []
     try:
-        as_document = documents.wants_document(_PROGRAM, options)
+        as_document = documents.is_document_requested(_PROGRAM, options)
         columns = _columns(options)
         _check(ids, options)
     except CommandError as error:
         as_document, refusal = False, error
-    asks = refusal is not None or as_document or any(each.field and not each.field.told for each in columns)
+    asks = refusal is not None or as_document or any(each.field and not each.field.is_reported for each in columns)
 
     async def read(there: System) -> tuple[list[Job], str] | SlurmOutput:
         jobs = _ordered(_chosen(await _read(there, ids, options), ids, options), options.get("sort"))
@@ -120,13 +120,13 @@ async def _read(system: System, ids: list[str], options: dict[str, str]) -> list
         return await system.jobs(all_users=everybody, window=_window(options))
     found: list[Job] = []
     for job_id in dict.fromkeys(map(parent, ids)):
-        found += await _look_up(system, job_id)
+        found += await _lookup(system, job_id)
     if not found and len(ids) == 1:
         raise CommandError("slurm_load_jobs error: Invalid job id specified")
     return found
 
 
-async def _look_up(system: System, job_id: str) -> list[Job]:
+async def _lookup(system: System, job_id: str) -> list[Job]:
     """The job, or all elements of the array; a plain FirecREST may not see a job in its first seconds."""
     try:
         return await system.backend.jobs.get(job_id)

@@ -141,7 +141,7 @@ _AT_ONCE = 20
 _METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 
 
-async def carry_out(
+async def run_with_retries(
     send: Callable[[], Awaitable[T]],
     how: RetryMode,
     url: str,

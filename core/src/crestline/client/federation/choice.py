@@ -82,7 +82,7 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
         found = await _find(spec, key, candidates, reasons)
         if found is not None:
             return Choice(ledger.note(key, found), {}, again=True)
-    answers = await asyncio.gather(*(_look(each, needs) for each in candidates))
+    answers = await asyncio.gather(*(_probe(each, needs) for each in candidates))
     looks = []
     for name, answer in zip(candidates, answers, strict=True):
         if isinstance(answer, SystemLoad):
@@ -91,7 +91,7 @@ async def choose_system(spec: JobSpec, target: str = ANY, *, key: str | None = N
             reasons[name] = answer
     if not looks:
         raise NoEligibleSiteError("No site can take this job:", reasons, hint="Ask for less, or try again later.")
-    best = min(looks, key=lambda look: (look.waiting, -look.idle, -look.left, candidates.index(look.target)))
+    best = min(looks, key=lambda look: (look.waiting, -look.idle, -look.budget_ratio, candidates.index(look.target)))
     reasons |= {each.target: _longer(each, best) for each in looks if each is not best}
     chosen = ledger.note(key, best.target) if key is not None else best.target
     return Choice(chosen, reasons, again=chosen != best.target)
@@ -182,7 +182,7 @@ async def _find(spec: JobSpec, key: str, candidates: list[str], reasons: dict[st
     return None
 
 
-async def _look(target: str, needs: Requirements) -> SystemLoad | str:
+async def _probe(target: str, needs: Requirements) -> SystemLoad | str:
     try:
         async with _opened(target) as system:
             account = needs.account or find_site(target)[0].account
@@ -203,6 +203,6 @@ def _longer(look: SystemLoad, best: SystemLoad) -> str:
         return f"{look.waiting} jobs wait there, {best.waiting} at {best.target}"
     if look.idle < best.idle:
         return f"{look.idle} nodes are idle there, {best.idle} at {best.target}"
-    if look.left < best.left:
-        return f"{look.left:.0%} of the budget is left there, {best.left:.0%} at {best.target}"
+    if look.budget_ratio < best.budget_ratio:
+        return f"{look.budget_ratio:.0%} of the budget is left there, {best.budget_ratio:.0%} at {best.target}"
     return f"{best.target} comes first"

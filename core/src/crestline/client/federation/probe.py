@@ -30,7 +30,7 @@ class SystemLoad:
     target: str
     waiting: int
     idle: int
-    left: float = 1.0
+    budget_ratio: float = 1.0
 
 
 def health_problem(described: dict[str, Any]) -> str | None:

@@ -48,4 +48,4 @@ async def staged(strategy: FileStrategy, path: str) -> AsyncIterator[str]:
         yield name
     finally:
         with anyio.CancelScope(shield=True):
-            await strategy.remove_if_there(name)
+            await strategy.remove_if_exists(name)

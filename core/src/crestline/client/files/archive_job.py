@@ -113,7 +113,7 @@ class ArchiveJob:
         """Remove the archive and the note from the system."""
         with anyio.CancelScope(shield=True):
             for path in self.paths if self._is_noted else self.paths[:1]:
-                await self._strategy.remove_if_there(path)
+                await self._strategy.remove_if_exists(path)
 
     async def _was_cancelled(self, note: Note) -> bool:
         if not note.job_id:

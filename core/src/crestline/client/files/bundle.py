@@ -100,7 +100,7 @@ async def upload_bundle(
     packed = await run_sync(_Packing, in_stream)
     while True:
         try:
-            await strategy.unpack_there(remote, packed.pieces(), cleanup=cleanup)
+            await strategy.unpack_remote(remote, packed.pieces(), cleanup=cleanup)
             break
         except _PASSING as error:
             await outages.wait(error)
@@ -144,7 +144,7 @@ async def download_bundle(
     while True:
         came: dict[str, list[str]] = {each.directory: [] for each in selections}
         try:
-            unpack_here = partial(_unpack_here, remote, selections, came, map_link)
+            unpack_here = partial(_unpack_local, remote, selections, came, map_link)
             await strategy.fetch_selected(remote, selections, unpack_here, cleanup=cleanup)
         except _PASSING as error:
             await outages.wait(error)
@@ -228,7 +228,7 @@ async def unpack_archive(strategy: FileStrategy, remote: str, pieces: Iterator[b
         finally:
             if cleanup:
                 with anyio.CancelScope(shield=True):
-                    await strategy.remove_if_there(archive)
+                    await strategy.remove_if_exists(archive)
 
 
 async def fetch_archive(
@@ -257,7 +257,7 @@ async def fetch_archive(
     finally:
         if cleanup:
             with anyio.CancelScope(shield=True):
-                await strategy.remove_if_there(archive)
+                await strategy.remove_if_exists(archive)
 
 
 async def _fetch_links(
@@ -308,7 +308,7 @@ async def _list_links(backend: Backend, remote: str, selections: Sequence[Bundle
     return found
 
 
-def _unpack_here(
+def _unpack_local(
     remote: str,
     selections: Sequence[BundleFilter],
     came: dict[str, list[str]],

@@ -11,7 +11,7 @@ from crestline.client.backends.messages import BundleFilter, TransferMethod
 from crestline.client.files.bundle import fetch_archive, unpack_archive
 from crestline.client.files.download import without_links
 from crestline.client.files.download_file import begin_download, fetch_by_size
-from crestline.client.files.download_tree import fetch_tree_by_size, may_be_escaped, same_in_manifest
+from crestline.client.files.download_tree import fetch_tree_by_size, possibly_escaped, same_in_manifest
 from crestline.client.files.local import PartFile
 from crestline.client.files.report import Meter, TransferReport
 from crestline.client.files.strategy import FileStrategy, Later, Sent, TreeDownload, Unpack
@@ -73,7 +73,7 @@ class DirectFiles(FileStrategy):
     ) -> Sent:
         return await DirectoryUpload(self, root, remote, entries, meter, wait=wait, key=key).send()
 
-    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
+    async def unpack_remote(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
         await unpack_archive(self, remote, pieces, cleanup=cleanup)
 
     async def fetch(self, path: str, size: int, part: PartFile, meter: Meter) -> bool:
@@ -89,11 +89,11 @@ class DirectFiles(FileStrategy):
             return await without_links(self, path)
         return path
 
-    async def same_here(self, remote: str, root: Path, listing: Listing) -> set[str]:
+    async def unchanged_files(self, remote: str, root: Path, listing: Listing) -> set[str]:
         return await same_in_manifest(self, remote, root, listing)
 
     def doubtful(self, listing: Listing) -> set[str]:
-        return may_be_escaped(listing)
+        return possibly_escaped(listing)
 
     async def fetch_tree(self, tree: TreeDownload) -> Later:
         return await fetch_tree_by_size(self, tree)

@@ -144,7 +144,7 @@ async def _fetch_from_job(strategy: FileStrategy, path: str, size: int, part: Pa
     except (JobNotFoundError, TransferError) as error:
         pending.forget()
         if transfer is not None and transfer.pieces:
-            await strategy.remove_if_there(transfer.pieces)
+            await strategy.remove_if_exists(transfer.pieces)
         if isinstance(error, TransferError):
             raise
         raise TransferError(f"The job that brings {path} to the store is gone.", hint="Download it again.") from error
@@ -184,7 +184,7 @@ async def _fetch_pieces(
             if len(content[number]) != expected:
                 raise TransferError(f"A piece has {len(content[number])} bytes of {expected}.", hint="Try again.")
             await _append(part, _once(content[number]), meter)
-    await strategy.remove_if_there(transfer.pieces)
+    await strategy.remove_if_exists(transfer.pieces)
 
 
 async def _read_ranges(strategy: FileStrategy, path: str, size: int, part: PartFile, meter: Meter) -> None:

@@ -68,7 +68,7 @@ async def download_tree(
     """
     listing = await list_tree(strategy.backend, remote)
     root.mkdir(parents=True, exist_ok=True)
-    same = await strategy.same_here(remote, root, listing)
+    same = await strategy.unchanged_files(remote, root, listing)
     files = {name: file for name, file in listing.files.items() if file.type is FileType.FILE}
     needed = {name: file for name, file in files.items() if name not in same}
     doubtful = strategy.doubtful(listing)
@@ -94,24 +94,24 @@ async def download_tree(
 
 
 async def same_in_manifest(strategy: FileStrategy, remote: str, root: Path, listing: Listing) -> set[str]:
-    """`FileStrategy.same_here` for plain FirecREST."""
+    """`FileStrategy.unchanged_files` for plain FirecREST."""
     known = await read_manifest(strategy, remote, listing)
     listing.files.pop(MANIFEST, None)
     checksums = {
         name: (size, await sha256(root / name))
-        for name in _here(root, listing)
+        for name in _local(root, listing)
         if not is_ambiguous(name) and (size := (root / name).stat().st_size) == listing.files[name].size
     }
     return await unchanged_on_firecrest(strategy, remote, checksums, listing, known)
 
 
 async def same_on_gateway(strategy: FileStrategy, remote: str, root: Path, listing: Listing) -> set[str]:
-    """`FileStrategy.same_here` for a Crestline gateway."""
+    """`FileStrategy.unchanged_files` for a Crestline gateway."""
     listing.files.pop(MANIFEST, None)
-    return await unchanged_on_gateway(strategy, remote, root, _here(root, listing), listing)
+    return await unchanged_on_gateway(strategy, remote, root, _local(root, listing), listing)
 
 
-def _here(root: Path, listing: Listing) -> list[str]:
+def _local(root: Path, listing: Listing) -> list[str]:
     return [name for name, file in listing.files.items() if file.type is FileType.FILE and _is_file(f"{root}/{name}")]
 
 
@@ -173,7 +173,7 @@ def _make_directories_and_links(remote: str, root: Path, listing: Listing, doubt
     return excluded
 
 
-def may_be_escaped(listing: Listing) -> set[str]:
+def possibly_escaped(listing: Listing) -> set[str]:
     """Directories and links that plain FirecREST may have listed with escapes."""
     return {
         name
@@ -325,7 +325,7 @@ class _Archive:
             except TransferError:  # also where tar could not read one of the files
                 if await remote_stat(self._strategy.backend, self.unfinished.archive) is None:
                     raise
-            job_id = await self._to_here(local, note)
+            job_id = await self._local_path(local, note)
             if job_id is None:
                 await self._unpack(local)
             return job_id
@@ -347,7 +347,7 @@ class _Archive:
                 raise
             return None
 
-    async def _to_here(self, local: Path, note: Note) -> str | None:
+    async def _local_path(self, local: Path, note: Note) -> str | None:
         archive = self.unfinished.archive
         status = await self._strategy.backend.files.stat(archive)
         if not self._tree.wait and needs_transfer_job(

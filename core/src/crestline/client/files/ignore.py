@@ -61,7 +61,7 @@ class IgnoreRules:
         return self._is_excluded(path, is_directory=is_directory)
 
     @property
-    def looks_below(self) -> bool:
+    def may_include_below(self) -> bool:
         """Whether something below an excluded directory may be included."""
         return self._include is not None
 

@@ -109,7 +109,7 @@ class FileStrategy(abc.ABC):
             if await exists(self.backend.files, path):
                 raise
 
-    async def remove_if_there(self, path: str) -> None:
+    async def remove_if_exists(self, path: str) -> None:
         """As `remove`; nothing to delete is not an error."""
         try:
             await self.remove(path)
@@ -156,7 +156,7 @@ class FileStrategy(abc.ABC):
         """Send what differs of the entries below `root`. `wait`, `key`: see `upload`."""
 
     @abc.abstractmethod
-    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
+    async def unpack_remote(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
         """Write the members of a tar archive below `remote`; `cleanup`: see `upload_bundle`."""
 
     # from the system
@@ -174,7 +174,7 @@ class FileStrategy(abc.ABC):
         """The path by which a file is fetched."""
 
     @abc.abstractmethod
-    async def same_here(self, remote: str, root: Path, listing: Listing) -> set[str]:
+    async def unchanged_files(self, remote: str, root: Path, listing: Listing) -> set[str]:
         """The files of a listing that are the same below `root`, byte for byte; leaves out of it what is our own."""
 
     @abc.abstractmethod

@@ -56,7 +56,7 @@ class StreamFiles(FileStrategy):
     ) -> Sent:
         return await to_crestline(self, root, remote, entries, meter)
 
-    async def unpack_there(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
+    async def unpack_remote(self, remote: str, pieces: Iterator[bytes], *, cleanup: bool) -> None:
         await self.backend.files.put_tar(remote, rechunk(pieces))
 
     async def fetch(self, path: str, size: int, part: PartFile, meter: Meter) -> bool:
@@ -68,7 +68,7 @@ class StreamFiles(FileStrategy):
     async def path_to_fetch(self, path: str, size: int) -> str:
         return path
 
-    async def same_here(self, remote: str, root: Path, listing: Listing) -> set[str]:
+    async def unchanged_files(self, remote: str, root: Path, listing: Listing) -> set[str]:
         return await same_on_gateway(self, remote, root, listing)
 
     def doubtful(self, listing: Listing) -> set[str]:

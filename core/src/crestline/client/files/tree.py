@@ -81,7 +81,7 @@ def scan(root: Path, ignore: IgnoreRules | None = None) -> Scan:
                 continue
             if ignore is not None and ignore.excludes(path, is_directory=item.is_dir(follow_symlinks=False)):
                 found.excluded.append(path)
-                if ignore.looks_below and item.is_dir(follow_symlinks=False):
+                if ignore.may_include_below and item.is_dir(follow_symlinks=False):
                     pending.append(path)
                 continue
             if not _is_utf8(path):

@@ -47,7 +47,7 @@ async def pack_and_extract(
             await strategy.finish(await strategy.backend.files.extract(archive, remote))
         finally:
             with anyio.CancelScope(shield=True):
-                await strategy.remove_if_there(archive)
+                await strategy.remove_if_exists(archive)
 
 
 async def list_or_make(strategy: FileStrategy, remote: str) -> Listing:
@@ -109,7 +109,7 @@ class DirectoryUpload:
             earlier = await self._unfinished.read(about)
             if earlier is None:
                 await self._unfinished.remove()
-            elif (job_id := await self._go_on(earlier)) is not None:
+            elif (job_id := await self._continue(earlier)) is not None:
                 return Sent([], pending=[job_id], temporary=self._unfinished.paths)
             else:
                 listing = await list_tree(strategy.backend, remote)
@@ -129,13 +129,13 @@ class DirectoryUpload:
         if not todo:
             return Sent([])
         self._meter.total = self._meter.done + sum(entry.size for entry in todo)
-        ahead = [] if self._wait else [entry for entry in todo if self._may_go_ahead(entry, listing)]
+        ahead = [] if self._wait else [entry for entry in todo if self._can_start(entry, listing)]
         if len(ahead) > _FEW:
             ahead = []
         together = [entry for entry in todo if entry not in ahead]
-        note = await self._begin_together(together, about) if together and not self._wait else None
+        note = await self._begin_archive(together, about) if together and not self._wait else None
         if together and note is None:
-            listing = await self._send_together(together)
+            listing = await self._send_archive(together)
             await self._write_manifest([entry for entry in self._entries if entry not in ahead], listing)
         pending = [] if note is None else [note.job_id]
         try:
@@ -158,7 +158,7 @@ class DirectoryUpload:
             started.append(job.job_id)
         return started
 
-    async def _begin_together(self, entries: list[TreeEntry], about: str) -> Note | None:
+    async def _begin_archive(self, entries: list[TreeEntry], about: str) -> Note | None:
         """Send entries as one archive, as far as that needs no job.
 
         Returns:
@@ -199,7 +199,7 @@ class DirectoryUpload:
         job = await self._strategy.backend.files.extract(self._unfinished.archive, self._remote)
         return None if job is None else msgspec.structs.replace(note.with_job(job), is_unpacked=True)
 
-    async def _go_on(self, note: Note) -> str | None:
+    async def _continue(self, note: Note) -> str | None:
         """Continue what an earlier call has started.
 
         Returns:
@@ -223,7 +223,7 @@ class DirectoryUpload:
         await self._unfinished.remove()
         return None
 
-    def _may_go_ahead(self, entry: TreeEntry, listing: Listing) -> bool:
+    def _can_start(self, entry: TreeEntry, listing: Listing) -> bool:
         """Whether a job alone can bring this to where it belongs, with nothing to be done behind it."""
         if not entry.is_file or entry.mode & 0o100:
             return False
@@ -238,10 +238,10 @@ class DirectoryUpload:
         path = posixpath.join(self._remote, entry.path)
         return needs_transfer_job(backend, path, entry.size, backend.max_direct_upload)
 
-    async def _send_together(self, entries: list[TreeEntry]) -> Listing:
+    async def _send_archive(self, entries: list[TreeEntry]) -> Listing:
         """Send them as one archive, again where something did not arrive; returns what is there then.
 
-        Without `wait`, `_begin_together` has sent them once.
+        Without `wait`, `_begin_archive` has sent them once.
         """
         todo, meter = entries, self._meter
         for attempt in range(_TRIES):

@@ -219,7 +219,7 @@ async def _send_in_pieces(
             await strategy.finish(transfer)
             return
         except TransferError as error:
-            await strategy.remove_if_there(transfer.pieces)
+            await strategy.remove_if_exists(transfer.pieces)
             if attempt + 1 == _WHOLE_TRIES:
                 raise
             log.warning("%s is sent again: %s", path, error.message)

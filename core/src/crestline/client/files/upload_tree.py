@@ -103,7 +103,7 @@ def _leads_out(entry: TreeEntry) -> bool:
 
 async def _link(strategy: FileStrategy, target: str, path: str) -> bool:
     """Make a link by itself; False if the gateway does not let it lead there."""
-    await strategy.remove_if_there(path)
+    await strategy.remove_if_exists(path)
     try:
         await strategy.backend.files.symlink(target, path)
     except (InvalidRequestError, PermissionDeniedError):

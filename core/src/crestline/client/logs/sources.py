@@ -137,7 +137,7 @@ class LineSource(Source):
         if text is None:
             async for whole in self._read_windows():
                 yield whole
-        elif whole := self._take(text):
+        elif whole := self._feed(text):
             self._seen = size
             yield whole
         self._seen = size
@@ -156,7 +156,7 @@ class LineSource(Source):
         self._characters = len(self._held)
         return text
 
-    def _take(self, text: str) -> str:
+    def _feed(self, text: str) -> str:
         """Add `text` to what is held back; returns the lines that are whole now."""
         text = self._held + text
         end = text.rfind("\n") + 1
@@ -183,7 +183,7 @@ class LineSource(Source):
                 passed = min(skip, ends)
                 text = text.split("\n", passed)[-1] if passed == skip else ""
                 skip -= passed
-            if whole := self._take(text):
+            if whole := self._feed(text):
                 yield whole
             if is_last:
                 return

@@ -56,7 +56,7 @@ class HeaderSubmission(SubmissionStrategy):
                     doubt = error
                 await pause(deadline, self._policy, doubt or error, error)
 
-    async def _submit_together(self, jobs: Mapping[int, tuple[JobSpec, str]]) -> dict[int, Job | CrestlineError]:
+    async def _submit_in_one_request(self, jobs: Mapping[int, tuple[JobSpec, str]]) -> dict[int, Job | CrestlineError]:
         found: dict[int, Job | CrestlineError] = {}
         if Capability.BATCH in self._backend.capabilities:
             numbers = list(jobs)

@@ -75,7 +75,7 @@ class SubmissionStrategy(abc.ABC):
             )
         for key in keys:
             _refuse_empty(key)
-        found = await self._submit_together(dict(enumerate(zip(specs, keys, strict=True))))
+        found = await self._submit_in_one_request(dict(enumerate(zip(specs, keys, strict=True))))
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def one(number: int) -> None:
@@ -110,7 +110,7 @@ class SubmissionStrategy(abc.ABC):
     ) -> Job:
         """As `submit`; `gate` limits what is asked for single jobs at the same time."""
 
-    async def _submit_together(self, jobs: Mapping[int, tuple[JobSpec, str]]) -> dict[int, Job | CrestlineError]:
+    async def _submit_in_one_request(self, jobs: Mapping[int, tuple[JobSpec, str]]) -> dict[int, Job | CrestlineError]:
         """What is certain after requests for many; what is left out has to be submitted, with its key, by itself."""
         return {}
 

@@ -38,7 +38,7 @@ class TagSubmission(SubmissionStrategy):
     async def was_submitted(self, spec: JobSpec, key: str) -> bool:
         spec = await self._resolve_spec(spec)
         gate = asyncio.Semaphore(1)
-        return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate).was_there()
+        return await _Submission(self._backend, self._lookup, spec, key, self._policy, gate).existed()
 
     async def _submit(
         self,
@@ -99,7 +99,7 @@ class _Submission:
     async def run(self, confirm: Confirm | None) -> Job:
         deadline = clock.monotonic() + self._policy.total_timeout
         if self._may_be_there:
-            found = await self._look_before()
+            found = await self._find_earlier_job()
             if found is not None:
                 return found
         while True:
@@ -118,11 +118,11 @@ class _Submission:
                 self._lookup.remember(self._tag, job_id)
                 return submitted(self._backend, self._spec, job_id)
 
-    async def was_there(self) -> bool:
+    async def existed(self) -> bool:
         """Whether there is a job of an earlier process with this key."""
-        return await self._lookup_stable() is not None or await self._look_at_lock() is not None
+        return await self._lookup_stable() is not None or await self._read_lock() is not None
 
-    async def _look_before(self) -> Job | None:
+    async def _find_earlier_job(self) -> Job | None:
         """The job of an earlier process with this key.
 
         Lists that cannot be had do not stop the submission: the lock in the script holds also then. A complete list
@@ -132,7 +132,7 @@ class _Submission:
             found = await self._lookup_stable()
         except CrestlineError:
             found = None
-        found = found or await self._look_at_lock()
+        found = found or await self._read_lock()
         if found is None and (job_id := self._lookup.submitted(self._tag)):
             found = submitted(self._backend, self._spec, job_id)
         return found
@@ -143,7 +143,7 @@ class _Submission:
         suspects: set[str] | None = None
         while True:
             try:
-                found, nameless = await self._look()
+                found, nameless = await self._search()
             except NotSentError:  # the system is busy, which passes
                 if clock.monotonic() >= deadline:
                     raise
@@ -165,21 +165,21 @@ class _Submission:
         while True:
             obstacle = None
             try:
-                found, nameless = await self._look()
+                found, nameless = await self._search()
             except CrestlineError as error:
                 obstacle = error
-                if isinstance(error, UnsupportedError) and (found := await self._look_at_lock()) is not None:
+                if isinstance(error, UnsupportedError) and (found := await self._read_lock()) is not None:
                     return found
             else:
                 if found is not None:
                     return found
                 if absence.is_certain(nameless):
-                    return await self._look_at_lock()
+                    return await self._read_lock()
             await pause(deadline, self._policy, cause, obstacle)
             if obstacle is not None and self._backend.jobs.recognises_keys:
                 return None
 
-    async def _look(self) -> tuple[Job | None, set[str]]:
+    async def _search(self) -> tuple[Job | None, set[str]]:
         """The job of this submission, and the ids of those that may be it for all that the lists say.
 
         Raises:
@@ -193,20 +193,20 @@ class _Submission:
         """Return the oldest job of this submission that is not a duplicate; if all are, the one that does the work."""
         ours = [job for job in rows if not is_duplicate(job)]
         if not ours:
-            return await self._look_at_lock() if rows else None
+            return await self._read_lock() if rows else None
         as_elements = [job for job in ours if not job.job_id.isalnum()]
         if self._is_array and not as_elements:
             # An element that runs has an id of its own. What waits has the array's.
             ours = [job for job in ours if job.state is JobState.PENDING]
             if not ours:
-                return await self._look_at_lock()
+                return await self._read_lock()
         job_id = min((parent(job.job_id) for job in as_elements or ours), key=lambda each: (len(each), each))
         found = merge_answer([job for job in ours if parent(job.job_id) == job_id], job_id)
         if found is None or (self._is_array and found.is_finished):
             return submitted(self._backend, self._spec, job_id)  # the list may lack elements that still run
         return found
 
-    async def _look_at_lock(self) -> Job | None:
+    async def _read_lock(self) -> Job | None:
         """A job that has begun to run has left its id in the lock."""
         try:
             holder = await self._lookup.lock_holder(self._spec.workdir, self._tag)

@@ -105,7 +105,7 @@ class AuditTrail:
         try:
             await self.write([record for record, _ in batch])
         except GatewayUnavailableError:
-            self._tell(batch)
+            self._publish(batch)
             return False
         except SQLAlchemyError:  # a record that the database cannot store must not block the others
             await self._write_each([record for record, _ in batch])
@@ -122,7 +122,7 @@ class AuditTrail:
             except (SQLAlchemyError, GatewayUnavailableError) as error:
                 _log.error("not stored (%s): %s", error, msgspec.json.encode(record).decode())
 
-    def _tell(self, batch: Sequence[tuple[AuditRecord, asyncio.Future[None]]]) -> None:
+    def _publish(self, batch: Sequence[tuple[AuditRecord, asyncio.Future[None]]]) -> None:
         """Log each record once, and let its request proceed."""
         for record, stored in batch:
             if not stored.done():

@@ -67,7 +67,7 @@ def disk_full(command: str, path: str, reason: str) -> TooLargeError:
     return TooLargeError(f"{command}:{where} {reason}", hint=FULL_DISK)
 
 
-def no_room(directory: str, size: int) -> TooLargeError:
+def insufficient_space(directory: str, size: int) -> TooLargeError:
     """Return the error for a file system with less than `size` bytes of free space."""
     return TooLargeError(f"'{printable(directory)}': No space left on device for {size} bytes.", hint=FULL_DISK)
 

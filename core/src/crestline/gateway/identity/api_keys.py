@@ -81,7 +81,7 @@ class ApiKeys:
         self._lifetime = lifetime
         self._max_lifetime = max_lifetime
         self._clock = clock
-        self._known: dict[bytes, Principal] = {}
+        self._verified: dict[bytes, Principal] = {}
         self._used: set[str] = set()
         self._checked = self._noted = self._failed = float("-inf")
         self._failure: GatewayUnavailableError | None = None
@@ -191,11 +191,11 @@ class ApiKeys:
         if time.monotonic() - self._checked > _CHECK:
             async with self._lock:
                 await self._look_for_revoked_once()
-        caller = self._known.get(digest)
+        caller = self._verified.get(digest)
         if caller is None:
-            caller = await self._look_up(key, digest)
+            caller = await self._lookup(key, digest)
         if caller.expires <= self._clock():
-            self._known.pop(digest, None)
+            self._verified.pop(digest, None)
             raise InvalidCredentialError("The API key has expired", caller, hint="Create a new one.")
         self._used.add(caller.client_id)
         return caller
@@ -210,7 +210,7 @@ class ApiKeys:
         if await self._engine.row(select(_keys.c.key_id).where(alive)) is None:
             raise InvalidCredentialError("The API key was revoked", caller, hint="Create a new one.")
 
-    async def _look_up(self, key: str, digest: bytes) -> Principal:
+    async def _lookup(self, key: str, digest: bytes) -> Principal:
         row = None
         if (form := _FORM.fullmatch(key)) is not None:
             row = await self._engine.row(select(_keys).where(_keys.c.key_id == form[1]))
@@ -229,9 +229,9 @@ class ApiKeys:
         )
         if row.revoked is not None:
             raise InvalidCredentialError("The API key was revoked", caller, hint="Create a new one.")
-        if len(self._known) >= _CACHE_SIZE:
-            self._known.clear()
-        self._known[digest] = caller
+        if len(self._verified) >= _CACHE_SIZE:
+            self._verified.clear()
+        self._verified[digest] = caller
         return caller
 
     async def _look_for_revoked_once(self) -> None:
@@ -264,7 +264,7 @@ class ApiKeys:
 
     def _forget(self, key_ids: set[str]) -> None:
         if key_ids:
-            self._known = {digest: each for digest, each in self._known.items() if each.client_id not in key_ids}
+            self._verified = {digest: each for digest, each in self._verified.items() if each.client_id not in key_ids}
 
     def _expiry(self, owner: Principal, expires_in: int | None, now: float) -> float:
         if expires_in is not None and expires_in > self._max_lifetime:

@@ -249,10 +249,10 @@ class ActiveClients:
         if not is_known():
             async with self._lock:
                 if not is_known():
-                    await self._look()
+                    await self._check_file()
         return self._users
 
-    async def _look(self) -> None:
+    async def _check_file(self) -> None:
         try:
             self._users = {each.client_id: each.username for each in await self._clients.list()}
         except GatewayUnavailableError as error:

@@ -63,7 +63,7 @@ class ProviderKeys:
         if self._keys is None or kid not in self._names:
             async with self._lock:
                 if self._keys is None or kid not in self._names:
-                    await self._look()
+                    await self._fetch_keys()
         else:
             self.current()
         assert self._keys is not None  # noqa: S101 - _look raises otherwise
@@ -79,7 +79,7 @@ class ProviderKeys:
         now = time.monotonic()
         return now - self._fetched > _REFRESH and now - self._failed > _PAUSE
 
-    async def _look(self) -> None:
+    async def _fetch_keys(self) -> None:
         now = time.monotonic()
         if now - self._fetched < _PAUSE:
             return  # fetched just now, without such a key

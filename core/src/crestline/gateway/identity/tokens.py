@@ -70,7 +70,7 @@ class TokenVerifier:
         self._issuers: Mapping[str, TrustedIssuer] = {issuer.name: issuer for issuer in issuers}
         self._min_ttl = min_ttl
         self._clock = clock
-        self._known: dict[bytes, _Verified] = {}
+        self._verified: dict[bytes, _Verified] = {}
 
     @property
     def key_sources(self) -> dict[str, KeySource]:
@@ -87,17 +87,17 @@ class TokenVerifier:
             GatewayUnavailableError: the issuer's keys cannot be fetched at present.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        known = self._known.get(digest)
+        known = self._verified.get(digest)
         if known is None or known.source.current() is not known.keys:
-            self._known.pop(digest, None)
+            self._verified.pop(digest, None)
             known = await self._decode(token)
-            if len(self._known) >= _CACHE_SIZE:
-                self._known.clear()
-            self._known[digest] = known
+            if len(self._verified) >= _CACHE_SIZE:
+                self._verified.clear()
+            self._verified[digest] = known
         caller = known.caller
         remaining = caller.expires - self._clock()
         if remaining < self._min_ttl:
-            self._known.pop(digest, None)
+            self._verified.pop(digest, None)
             if remaining <= 0:
                 raise InvalidCredentialError("Access token expired", caller, hint=_HINT)
             raise InvalidCredentialError(

@@ -104,7 +104,7 @@ class KeyUsers:
         self._policies = policies
         self._own = own
         self._is_own = is_own
-        self._known: dict[tuple[str, str | None], tuple[float, int]] = {}
+        self._cached: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     async def check(self, caller: Principal) -> Principal:
         """Return the caller with the minimum uid of the user on a system.
@@ -132,12 +132,12 @@ class KeyUsers:
         if not policies:
             return caller
         known = (caller.username, caller.issuer)
-        until, min_uid = self._known.get(known, (0.0, 0))
+        until, min_uid = self._cached.get(known, (0.0, 0))
         if until < time.monotonic():
             min_uid = await _smallest_uid(caller, policies)
-            if len(self._known) >= _CACHE_SIZE:
-                self._known.clear()
-            self._known[known] = time.monotonic() + _KEPT, min_uid
+            if len(self._cached) >= _CACHE_SIZE:
+                self._cached.clear()
+            self._cached[known] = time.monotonic() + _KEPT, min_uid
         return msgspec.structs.replace(caller, min_uid=min_uid)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from crestline.model import JobState
 from crestline.model.state import normalize_state
 from crestline.wire.compute import JobInfo
-from crestline.wire.iri import Job, JobSpec, JobStatus, State, state_word
+from crestline.wire.iri import Job, JobSpec, JobStatus, State, state_name
 
 ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELED})
 
@@ -44,7 +44,7 @@ def job_of(infos: Sequence[JobInfo], job_id: str | None = None, spec: JobSpec | 
         "end_time": times.end if state.is_terminal else None,
     }
     status = JobStatus(
-        state=state_word(state, info.status.state_reason or ""),
+        state=state_name(state, info.status.state_reason or ""),
         time=float(when) if when else None,
         message=info.status.state_reason,
         exit_code=info.status.exit_code if state.is_terminal else None,

@@ -200,7 +200,7 @@ class FileTasks:
                 retry_after=_RETRY_AFTER,
             )
         while len(owner.tasks) >= MOST_KEPT:
-            self._forget(username, _least_wanted(owner))
+            self._forget(username, _eviction_candidate(owner))
         return owner
 
     def _end(self, username: str, task: FileTask) -> None:
@@ -214,10 +214,10 @@ class FileTasks:
         self._bytes += task.size
         task.expiry = asyncio.get_running_loop().call_later(TTL, self._forget, username, task)
         while owner.bytes > MOST_BYTES:
-            self._forget(username, _least_wanted(owner))
+            self._forget(username, _eviction_candidate(owner))
         while self._bytes > MOST_BYTES_IN_ALL:
             heaviest = max(self._owners, key=lambda name: self._owners[name].bytes)
-            self._forget(heaviest, _least_wanted(self._owners[heaviest]))
+            self._forget(heaviest, _eviction_candidate(self._owners[heaviest]))
 
     def _forget(self, username: str, task: FileTask) -> None:
         owner = self._owners.get(username)
@@ -296,7 +296,7 @@ async def _complete(task: FileTask, run: Callable[[], Awaitable[bytes]]) -> None
         task.result, task.status = result, TaskState.COMPLETED
 
 
-def _least_wanted(owner: _Owner) -> FileTask:
+def _eviction_candidate(owner: _Owner) -> FileTask:
     """Return the task to delete first: one whose result was fetched, otherwise the oldest that has ended."""
     ended = [task for task in owner.tasks.values() if task.has_ended]
     return next((task for task in ended if task.was_read), ended[0])

@@ -121,9 +121,9 @@ class Feed:
         self._user = user
         self._epoch = secrets.token_hex(6)
         self._version = 0
-        self._known: dict[str, _Known] = {}
+        self._last_states: dict[str, _Known] = {}
         self._by_id: dict[str, set[Watcher]] = {}
-        self._of_all: set[Watcher] = set()
+        self._unfiltered_watchers: set[Watcher] = set()
         self._outage: bytes | None = None
         self._beaten = -math.inf
         self._task: asyncio.Task[None] | None = None
@@ -148,11 +148,11 @@ class Feed:
         jobs = await self._ask(watcher.ids, watcher.ids is None)
         self.watchers.add(watcher)
         if watcher.ids is None:
-            self._of_all.add(watcher)
+            self._unfiltered_watchers.add(watcher)
         for each in watcher.ids or ():
             self._by_id.setdefault(each, set()).add(watcher)
-        await self._learn(jobs)
-        for job_id, known in self._known.items():
+        await self._update(jobs)
+        for job_id, known in self._last_states.items():
             if known.version > seen and self._concerns(watcher, job_id):
                 watcher.notify(job_id)
         if absent := self._absent(watcher.ids or ()):
@@ -162,10 +162,10 @@ class Feed:
             self._task = asyncio.create_task(self._run(), name=f"job events of {self._user}")
         return watcher
 
-    def leave(self, watcher: Watcher) -> None:
+    def unsubscribe(self, watcher: Watcher) -> None:
         self.used = clock.monotonic()
         self.watchers.discard(watcher)
-        self._of_all.discard(watcher)
+        self._unfiltered_watchers.discard(watcher)
         for each in watcher.ids or ():
             if (others := self._by_id.get(each)) is not None:
                 others.discard(watcher)
@@ -174,7 +174,7 @@ class Feed:
 
     def lines(self, job_ids: Iterable[str]) -> list[bytes]:
         """Return the messages for these jobs, oldest first, so that the id of the last one covers all."""
-        found = [self._known[each] for each in job_ids if each in self._known]
+        found = [self._last_states[each] for each in job_ids if each in self._last_states]
         return [known.line for known in sorted(found, key=lambda known: known.version)]
 
     async def close(self) -> None:
@@ -196,7 +196,7 @@ class Feed:
             await asyncio.sleep(moment - now)
             if not self.watchers:
                 return
-            await self._look(moment - INTERVAL / 2)
+            await self._publish_list(moment - INTERVAL / 2)
             if (now := clock.monotonic()) - self._beaten >= EVENT_HEARTBEAT - INTERVAL:
                 self._beaten = now
                 for watcher in self.watchers:
@@ -205,12 +205,12 @@ class Feed:
                     else:
                         watcher.heartbeat()
 
-    async def _look(self, since: float) -> None:
+    async def _publish_list(self, since: float) -> None:
         """Publish the changes of a list fetched after `since` (monotonic seconds)."""
         ids = {each for each in self._by_id if not self._is_over(each)}
-        before = set(self._known)
+        before = set(self._last_states)
         try:
-            jobs = await self._ask(ids, bool(self._of_all), since)
+            jobs = await self._ask(ids, bool(self._unfiltered_watchers), since)
         except CrestlineError as error:
             outage = _message("outage", Outage(message=str(error)))
             if outage != self._outage:
@@ -223,13 +223,13 @@ class Feed:
             for watcher in self.watchers:
                 watcher.close()
             return
-        changed = await self._learn(jobs)
-        await self._tell_missing(before, jobs)
+        changed = await self._update(jobs)
+        await self._notify_missing(before, jobs)
         if self._outage is not None:
             self._outage = None
-            for each in list(self._known):
+            for each in list(self._last_states):
                 if each not in changed:
-                    await self._tell(each)
+                    await self._notify(each)
 
     async def _ask(self, ids: Collection[str] | None, all_of_mine: bool, since: float | None = None) -> list[JobInfo]:
         jobs: list[JobInfo] = []
@@ -240,36 +240,36 @@ class Feed:
             jobs += await self._scheduler.jobs(self._user, JobQuery(window=_WINDOW, since=since))
         return jobs
 
-    async def _learn(self, jobs: Sequence[JobInfo]) -> set[str]:
+    async def _update(self, jobs: Sequence[JobInfo]) -> set[str]:
         """Store the jobs, notify the watchers of changes, and return the ids of changed jobs."""
         changed = set()
         async with self._learning:  # one list at a time, so that an older list does not overwrite a newer one
             async for some in slices(jobs):
                 for job in some:
-                    known = self._known.get(job.job_id)
+                    known = self._last_states.get(job.job_id)
                     new = fingerprint(job)
                     if known is None or known.mark != new:
                         self._version += 1
-                        self._known[job.job_id] = _Known(job, new, self._version, self._epoch)
+                        self._last_states[job.job_id] = _Known(job, new, self._version, self._epoch)
                         changed.add(job.job_id)
         for each in changed:
-            await self._tell(each)
+            await self._notify(each)
         return changed
 
-    async def _tell(self, job_id: str) -> None:
-        concerned = [*self._of_all, *self._by_id.get(job_id, ())]
+    async def _notify(self, job_id: str) -> None:
+        concerned = [*self._unfiltered_watchers, *self._by_id.get(job_id, ())]
         if (family := parent(job_id)) != job_id:
             concerned += self._by_id.get(family, ())
         async for watcher in cooperative.each(concerned, _SLICE):
             watcher.notify(job_id)
 
-    async def _tell_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
+    async def _notify_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
         """Report jobs that the scheduler no longer lists. The watcher must look up those that had not ended."""
         for job_id in before - {job.job_id for job in jobs}:
-            known = self._known[job_id]
+            known = self._last_states[job_id]
             if known.ended and (job_id in self._by_id or parent(job_id) in self._by_id):
                 continue  # kept for watchers that reconnect; the scheduler is not asked again
-            del self._known[job_id]
+            del self._last_states[job_id]
             if not known.ended:
                 line = _message("missing", JobsMissing(job_ids=[job_id]))
                 async for watcher in cooperative.each(self.watchers, _SLICE):
@@ -280,11 +280,11 @@ class Feed:
         return watcher.ids is None or job_id in watcher.ids or parent(job_id) in watcher.ids
 
     def _is_over(self, asked: str) -> bool:
-        known = self._known.get(asked)
+        known = self._last_states.get(asked)
         return known is not None and known.ended
 
     def _absent(self, ids: Iterable[str]) -> set[str]:
-        found = {*self._known, *map(parent, self._known)}
+        found = {*self._last_states, *map(parent, self._last_states)}
         return {each for each in ids if each not in found}
 
     def _version_of(self, after: str | None) -> int:
@@ -326,7 +326,7 @@ class JobFeeds:
         try:
             yield watcher
         finally:
-            feed.leave(watcher)
+            feed.unsubscribe(watcher)
 
     async def close(self) -> None:
         """Close all watchers and refuse new ones."""

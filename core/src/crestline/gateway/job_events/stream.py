@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from litestar.types import Receive, Scope, Send
 
 from crestline.gateway.job_events.feeds import Watcher
-from crestline.serving.connections import make_way
+from crestline.serving.connections import allow_eviction
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -37,7 +37,7 @@ class EventStream:
         gone = asyncio.ensure_future(_disconnected(receive, self._watcher))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            make_way(scope)
+            allow_eviction(scope)
             while (chunk := await self._watcher.next()) is not None:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -33,7 +33,7 @@ from crestline.wire.status import (
 async def get_systems(request: GatewayRequest) -> SystemsAnswer:
     """Return all systems with their health."""
     health = request.runtime.health
-    await health.look()
+    await health.refresh()
     return SystemsAnswer(systems=[_describe(system, health) for system in request.runtime.systems])
 
 

@@ -72,7 +72,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         self._submit_timeout = options.submit_timeout
         self._views = JobViews(source, options, order)
         # Read for each user separately: without an observer account, the user's login determines which programs run.
-        self._site_known: dict[str, SiteT] = {}
+        self._sites: dict[str, SiteT] = {}
         self._site_read: SingleFlight[str, SiteT] = SingleFlight(ttl=_SITE_AGE)
         self._open: dict[tuple[str, str], float] = {}
         """(user, tag) of submissions without an answer -> reading of `time.monotonic()` at which their command has
@@ -111,7 +111,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         tagged = [(job, key_tag(key or uuid.uuid4().hex)) for job, key in jobs]
         now = time.monotonic()
         self._open = {each: end for each, end in self._open.items() if end > now - _OPEN_KEPT}
-        ended = now + self._patience_for(len(tagged)) + 1
+        ended = now + self._submission_timeout(len(tagged)) + 1
         self._open |= {(user, tag): ended for _, tag in tagged}
         try:
             outcomes = await self._submit_many(checked_user(user), tagged)
@@ -122,7 +122,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
                 del self._open[user, tag]
         return outcomes
 
-    def _patience_for(self, count: int) -> float:
+    def _submission_timeout(self, count: int) -> float:
         """Return the seconds after which the commands of `count` submissions have ended."""
         return self._submit_timeout * count
 
@@ -150,9 +150,9 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         return await self._jobs(user, query)
 
     async def cancel(self, user: str, job_id: str) -> None:
-        jobs = await self._known(user, job_id)
+        jobs = await self._find_listed(user, job_id)
         if all(normalize_state(job.status.state, job.status.exit_code).is_terminal for job in jobs):
-            _refuse_others(jobs, user, job_id)
+            _require_owner(jobs, user, job_id)
             return
         try:
             await self._cancel(user, job_id, jobs)
@@ -171,11 +171,11 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         """
         asker = self._observer or user
         try:
-            self._site_known[asker] = await self._site_read.get(asker, lambda: self._read_site(asker))
+            self._sites[asker] = await self._site_read.get(asker, lambda: self._read_site(asker))
         except GatewayUnavailableError:
-            if asker not in self._site_known:
+            if asker not in self._sites:
                 raise
-        site = self._site_known[asker]
+        site = self._sites[asker]
         if self._observer is not None:  # a user's own login can return anything, and other users would read it
             self.version = printable(site.version)[:_LONGEST_VERSION]
         return site
@@ -200,7 +200,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
     async def _full_id(self, user: str, job_id: str) -> str | None:
         """Return the id in the form of job lists, or None if it cannot be a job id."""
 
-    async def _own_only(self, user: str) -> bool:
+    async def _hides_other_users(self, user: str) -> bool:
         """Whether the scheduler hides users' jobs from each other. An observer account does not notice that."""
         return False
 
@@ -210,10 +210,10 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
             query = msgspec.structs.replace(query, ids=tuple(each for each in ids if each is not None))
             if not query.ids:
                 return JobList()
-        own_only = self._observer is not None and await self._own_only(user)
+        own_only = self._observer is not None and await self._hides_other_users(user)
         return await self._views.jobs(checked_user(user), query, now=now, own_only=own_only)
 
-    async def _known(self, user: str, job_id: str) -> list[JobInfo]:
+    async def _find_listed(self, user: str, job_id: str) -> list[JobInfo]:
         """Return the job or the tasks of the array. If it is unknown, query the scheduler again before raising an
         error."""
         query = JobQuery(ids=(job_id,), all_users=True)
@@ -222,14 +222,14 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
             raise JobNotFoundError("Job not found.", hint="Check the id.")
         return jobs
 
-    async def _own(self, user: str, job_id: str) -> list[JobInfo]:
+    async def _find_own(self, user: str, job_id: str) -> list[JobInfo]:
         """As `_known`, and raise an error if the job belongs to another user."""
-        jobs = await self._known(user, job_id)
-        _refuse_others(jobs, user, job_id)
+        jobs = await self._find_listed(user, job_id)
+        _require_owner(jobs, user, job_id)
         return jobs
 
 
-def _refuse_others(jobs: Sequence[JobInfo], user: str, job_id: str) -> None:
+def _require_owner(jobs: Sequence[JobInfo], user: str, job_id: str) -> None:
     if any(job.user != user for job in jobs):
         raise PermissionDeniedError(f"Job {job_id} belongs to another user.", hint="Ask its owner.")
 

@@ -36,9 +36,9 @@ class ErrorPatterns:
     name: str
     prefix: re.Pattern[str]
     """Prefix of each error message of a program."""
-    no_answer_words: re.Pattern[str]
-    no_job_words: re.Pattern[str]
-    no_permission_words: re.Pattern[str]
+    unavailable_patterns: re.Pattern[str]
+    unknown_job_patterns: re.Pattern[str]
+    permission_patterns: re.Pattern[str]
 
     def stderr_lines(self, done: Completed) -> tuple[str, ...]:
         """Return the lines of a program's standard error, without its name before each."""
@@ -47,7 +47,9 @@ class ErrorPatterns:
 
     def is_no_answer(self, done: Completed) -> bool:
         """Whether a program failed because the scheduler, or the program itself, is unavailable."""
-        return done.exit_status == NOT_FOUND or bool(self.no_answer_words.search(" ".join(self.stderr_lines(done))))
+        return done.exit_status == NOT_FOUND or bool(
+            self.unavailable_patterns.search(" ".join(self.stderr_lines(done)))
+        )
 
     def refusal(self, program: str, done: Completed) -> CrestlineError | None:
         """Return the error of a failed program if its message is known."""
@@ -55,9 +57,9 @@ class ErrorPatterns:
         text = " ".join(said)
         if self.is_no_answer(done):
             return self.unavailable(program, done)
-        if self.no_job_words.search(text):
+        if self.unknown_job_patterns.search(text):
             return JobNotFoundError("Job not found.", details=said)
-        if self.no_permission_words.search(text):
+        if self.permission_patterns.search(text):
             return PermissionDeniedError(said[-1], hint=f"{self.name} does not let you do this.", details=said)
         return None
 

@@ -89,7 +89,7 @@ class JobSource(abc.ABC):
     def family(self, job_id: str) -> str:
         """Return the id of the array or heterogeneous job to which `job_id` belongs, or `job_id` itself."""
 
-    def stands_for_many(self, job_id: str) -> bool:
+    def is_collapsed_array(self, job_id: str) -> bool:
         """Whether the id stands for the pending tasks of an array, so that it disappears when they start."""
         return False
 
@@ -231,9 +231,9 @@ class JobCache:
         )
         self._direct = BatchLoader(self._look_by_id, max_age=max_age)
         self._direct_by_owner = BatchLoader(self._look_by_owner, max_age=max_age)
-        self._lookups = BatchLoader(self._look_up, max_age=max_age)
+        self._lookups = BatchLoader(self._lookup, max_age=max_age)
         self._held = _Index(source)
-        self._letting_go: asyncio.Task[None] | None = None
+        self._expiry_task: asyncio.Task[None] | None = None
         self._ended = _Index(source)
         self._vanished = _Index(source)
         """Jobs that left the queue before their end was seen, with their last state."""
@@ -271,7 +271,7 @@ class JobCache:
         outage: CrestlineError | None = None
         jobs, untold = JobList(), []
         try:
-            if self._needs_direct_look(since) and len(ids) <= _DIRECT:
+            if self._needs_direct_query(since) and len(ids) <= _DIRECT:
                 held = await self._direct.get(ids, since)
             else:
                 held = dict.fromkeys(ids, await self._queue.get(since, preferred=preferred))
@@ -314,7 +314,7 @@ class JobCache:
         """
         self.used = clock.monotonic()
         jobs = JobList()
-        if owner is not None and self._needs_direct_look(since):
+        if owner is not None and self._needs_direct_query(since):
             held = (await self._direct_by_owner.get([owner], since))[owner]
         else:
             held = await self._queue.get(since, preferred=preferred)
@@ -335,16 +335,16 @@ class JobCache:
         jobs.partial = partial
         return jobs
 
-    def keep(self, entry: CachedJob) -> None:
+    def record_ended(self, entry: CachedJob) -> None:
         """Record an ended job that the scheduler may forget immediately. The queue takes precedence."""
-        self._keep(entry)
+        self._store(entry)
 
     async def close(self) -> None:
         """Cancel the queries in progress."""
         for part in (self._queue, self._direct, self._direct_by_owner, self._lookups):
             await part.close()
-        if self._letting_go is not None:
-            self._letting_go.cancel()
+        if self._expiry_task is not None:
+            self._expiry_task.cancel()
         for history in self._histories.values():
             await history.fetched.close()
 
@@ -366,13 +366,13 @@ class JobCache:
             self._whole.clear()
         self._read = now
         for entry in left:
-            self._leave(entry)
+            self._drop(entry)
         if len(self._held.entries) > SLICE:  # when the task runs, only late readers use that index
-            self._letting_go = asyncio.create_task(cooperative.clear(list(self._held.entries.values())))
+            self._expiry_task = asyncio.create_task(cooperative.clear(list(self._held.entries.values())))
         self._held = new
         return new
 
-    def _needs_direct_look(self, since: float) -> bool:
+    def _needs_direct_query(self, since: float) -> bool:
         """Whether the list of the queue is too old for a caller, and too costly to fetch again."""
         return self._queue.is_costly and self._queue.begun < since
 
@@ -380,7 +380,7 @@ class JobCache:
         """Query the queue for these jobs."""
         found = _Index(self._source, await self._source.queue(self._user, self._owner, ids))
         for each in ids:
-            self._leave_missing(self._held.find(each), found)
+            self._drop_missing(self._held.find(each), found)
         return dict.fromkeys(ids, found)
 
     async def _look_by_owner(self, owners: set[str]) -> dict[str, _Index]:
@@ -389,33 +389,33 @@ class JobCache:
 
         async def look(owner: str) -> None:
             found[owner] = _Index(self._source, await self._source.queue(self._user, owner))
-            self._leave_missing(list(self._held.of(owner)), found[owner])
+            self._drop_missing(list(self._held.of(owner)), found[owner])
 
         await map_concurrently(look, owners, _OWNERS_AT_ONCE)
         return found
 
-    def _leave_missing(self, before: Iterable[CachedJob], now: _Index) -> None:
+    def _drop_missing(self, before: Iterable[CachedJob], now: _Index) -> None:
         for entry in before:
             if entry.job.job_id not in now:
-                self._leave(entry)
+                self._drop(entry)
 
     def _compare(self, entries: Iterable[CachedJob]) -> tuple[_Index, list[CachedJob]]:
         """Return the new index of the queue, and the entries that have left the queue."""
         new = _Index(self._source, entries)
         return new, [entry for job_id, entry in self._held.entries.items() if job_id not in new.entries]
 
-    def _leave(self, entry: CachedJob) -> None:
+    def _drop(self, entry: CachedJob) -> None:
         """Remove `entry`, which has left the queue."""
         if entry.has_ended:
-            self._keep(entry)
-        elif not self._source.stands_for_many(entry.job.job_id):
+            self._store(entry)
+        elif not self._source.is_collapsed_array(entry.job.job_id):
             self._vanished.add(entry)
             self._vanished_at[entry.job.job_id] = clock.monotonic()
             self._whole.pop(self._source.family(entry.job.job_id), None)
             if len(self._vanished.entries) > _REMEMBERED:
                 self._forget(next(iter(self._vanished.entries)))
 
-    def _keep(self, entry: CachedJob) -> None:
+    def _store(self, entry: CachedJob) -> None:
         job_id = entry.job.job_id
         self._ended.add(entry)
         if job_id in self._vanished:
@@ -462,7 +462,7 @@ class JobCache:
         """Return the index of the queue from before it stopped responding."""
         return self._held if self._silent is not None and self._silent - self._read < _GRACE else self._nothing
 
-    async def _look_up(self, ids: set[str]) -> dict[str, list[CachedJob]]:
+    async def _lookup(self, ids: set[str]) -> dict[str, list[CachedJob]]:
         """Look up jobs that the queue does not list."""
         found = _Index(self._source)
         if self._owner is not None and not self._queue.is_failing:  # a job of another user may still be in the queue
@@ -474,7 +474,7 @@ class JobCache:
                 found.add(entry)
                 job_id = entry.job.job_id
                 if entry.has_ended and (job_id not in self._held or job_id in self._vanished):
-                    self._keep(entry)
+                    self._store(entry)
         lost = clock.monotonic() - _GRACE
         for each in rest:
             if found.is_family(each) and each not in found:
@@ -501,7 +501,7 @@ class JobCache:
         for entry in await self._source.history(self._user, owner, start):
             job_id = entry.job.job_id
             if entry.has_ended and job_id not in self._held and job_id not in self._ended:
-                self._keep(entry)
+                self._store(entry)
         history.start, history.upto = min(start, history.start), now
 
 

@@ -75,9 +75,9 @@ class JobViews:
             oldest = clock.monotonic() - max(self._options.max_age, self._options.max_stale)
             self._changed = {each: when for each, when in self._changed.items() if when >= oldest}
 
-    async def keep(self, user: str, entry: CachedJob) -> None:
+    async def record_ended(self, user: str, entry: CachedJob) -> None:
         """Record how a job of `user` ended that the scheduler may forget immediately."""
-        (await self._cache(user, user)).keep(entry)
+        (await self._cache(user, user)).record_ended(entry)
 
     async def close(self) -> None:
         """Close all caches and cancel their queries."""

@@ -56,7 +56,7 @@ class Programs:
         self.failure: CrestlineError | None = None
         """The error of the last command; None if it succeeded."""
 
-    async def look(
+    async def run_query(
         self,
         user: str,
         program: str,

@@ -53,7 +53,7 @@ _log = logging.getLogger("crestline.replicas")
 
 @dataclass(frozen=True)
 class _State:
-    begun: float
+    started_at: float
     leased_until: float
     now: float
     asked: float
@@ -98,7 +98,7 @@ class SharedLists:
         found: _State | tuple[list[CachedJob], float] | None = None
         if clock.monotonic() >= self._alone_until:
             try:
-                found = await self._read_or_take_lease(name, oldest)
+                found = await self._read_or_acquire_lease(name, oldest)
             except GatewayUnavailableError:  # the store has logged it
                 self._alone_until = clock.monotonic() + _OUTAGE
         if isinstance(found, _State):
@@ -106,13 +106,13 @@ class SharedLists:
         begun = clock.monotonic()
         return found or (await fetch(), begun)
 
-    async def _read_or_take_lease(self, name: str, oldest: float) -> _State | tuple[list[CachedJob], float]:
+    async def _read_or_acquire_lease(self, name: str, oldest: float) -> _State | tuple[list[CachedJob], float]:
         """Return the list that another gateway wrote, or the state of the row after this gateway acquired its lease."""
         while True:
-            state = await self._look(name)
-            if state.local(state.begun) >= oldest and (content := await self._load(name, state)) is not None:
-                return await asyncio.to_thread(_decode, content), state.local(state.begun)
-            if state.leased_until < state.now and await self._take_lease(name, state):
+            state = await self._refresh(name)
+            if state.local(state.started_at) >= oldest and (content := await self._load(name, state)) is not None:
+                return await asyncio.to_thread(_decode, content), state.local(state.started_at)
+            if state.leased_until < state.now and await self._acquire_lease(name, state):
                 return state
             await asyncio.sleep(_POLL_INTERVAL)
 
@@ -141,7 +141,7 @@ class SharedLists:
                         self._swept = clock.monotonic()
                         await connection.execute(delete(_lists).where(_lists.c.begun < state.now - _KEPT))
 
-    async def _look(self, name: str) -> _State:
+    async def _refresh(self, name: str) -> _State:
         asked = clock.monotonic()
         async with self._engine.connect() as connection:
             row = (
@@ -154,16 +154,20 @@ class SharedLists:
         async with self._engine.begin() as connection:
             new = insert(_lists).values(name=name, begun=0.0, leased_until=0.0).on_conflict_do_nothing()
             await connection.execute(new)
-        return await self._look(name)
+        return await self._refresh(name)
 
     async def _load(self, name: str, state: _State) -> bytes | None:
         async with self._engine.connect() as connection:
-            wanted = select(_lists.c.content).where(_lists.c.name == name, _lists.c.begun >= state.begun)
+            wanted = select(_lists.c.content).where(_lists.c.name == name, _lists.c.begun >= state.started_at)
             content: bytes | None = (await connection.execute(wanted)).scalar()
         return content
 
-    async def _take_lease(self, name: str, state: _State) -> bool:
-        unchanged = (_lists.c.name == name, _lists.c.leased_until == state.leased_until, _lists.c.begun == state.begun)
+    async def _acquire_lease(self, name: str, state: _State) -> bool:
+        unchanged = (
+            _lists.c.name == name,
+            _lists.c.leased_until == state.leased_until,
+            _lists.c.begun == state.started_at,
+        )
         async with self._engine.begin() as connection:
             done = await connection.execute(update(_lists).where(*unchanged).values(leased_until=_now() + _LEASE))
         return done.rowcount == 1

@@ -50,7 +50,7 @@ class Finalizer:
             metrics.TRANSFERS.labels(self._system, transfer.kind, state).inc()
         return ended
 
-    async def end_at_last(self, transfer: Transfer, state: str, reason: str) -> None:
+    async def end_with_retries(self, transfer: Transfer, state: str, reason: str) -> None:
         """As `end`, with retries until the database responds."""
         while True:
             try:

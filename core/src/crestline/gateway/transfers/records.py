@@ -86,7 +86,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     caller: str | None = None
     """who began it, as JSON of a `Principal`; None: a gateway of an earlier version"""
 
-    def who(self) -> Principal | None:
+    def started_by(self) -> Principal | None:
         """Who began it; None: a gateway of an earlier version."""
         return msgspec.json.decode(self.caller, type=Principal) if self.caller is not None else None
 

@@ -113,7 +113,7 @@ class TransferService:
                     await self._operations.cancel(transfer.transfer_id)
             elif self._staging is not None and await self._staging.knows(transfer):
                 if await self._records.claim(transfer):
-                    self._carry(self._staging, transfer)
+                    self._move(self._staging, transfer)
             elif transfer.kind != "upload":
                 reason = "The gateway was restarted while this ran; what it had done until then was left as it is."
                 await self._endings.end(transfer, "FAILED", reason, sources=UNFINISHED)
@@ -218,7 +218,7 @@ class TransferService:
             await work(self._files(transfer.username))
 
         async def outcome(state: str, reason: str) -> None:
-            await self._endings.end_at_last(transfer, state, reason)
+            await self._endings.end_with_retries(transfer, state, reason)
 
         self._operations.launch(transfer.transfer_id, begin_and_work, outcome)
         return TransferAnswer(transfer_job=self._job_of(transfer))
@@ -227,7 +227,7 @@ class TransferService:
 
     async def job(self, caller: Principal, job_id: str) -> JobInfo | None:
         """Return a transfer of the caller as a job; None if the id is unknown."""
-        transfer = await self._own(caller, job_id)
+        transfer = await self._find_own(caller, job_id)
         if transfer is None:
             return None
         if self._staging is not None:
@@ -236,7 +236,7 @@ class TransferService:
 
     async def metadata(self, caller: Principal, job_id: str) -> JobMetadata | None:
         """Return the paths of a transfer's logs; None if the id is unknown."""
-        transfer = await self._own(caller, job_id)
+        transfer = await self._find_own(caller, job_id)
         if transfer is None:
             return None
         return JobMetadata(
@@ -248,7 +248,7 @@ class TransferService:
 
     async def cancel(self, caller: Principal, job_id: str) -> bool:
         """Cancel a transfer. An ended transfer does not change. Return False if the id is unknown."""
-        transfer = await self._own(caller, job_id)
+        transfer = await self._find_own(caller, job_id)
         if transfer is None:
             return False
         if await self._operations.cancel(transfer.transfer_id):
@@ -271,7 +271,7 @@ class TransferService:
         except CrestlineError:
             await self._forget_offer(staging, transfer)
             raise
-        self._carry(staging, transfer)
+        self._move(staging, transfer)
         return UploadAnswer(transfer_job=self._job_of(transfer), transfer_directives=directives)
 
     async def _forget_offer(self, staging: Staging, transfer: Transfer) -> None:
@@ -283,7 +283,7 @@ class TransferService:
             return
         await self._records.forget(transfer.transfer_id)
 
-    def _carry(self, staging: Staging, transfer: Transfer) -> None:
+    def _move(self, staging: Staging, transfer: Transfer) -> None:
         """Move a file between the object store and the system in the background."""
 
         async def work() -> None:
@@ -291,7 +291,7 @@ class TransferService:
             await (staging.import_(transfer) if transfer.kind == "upload" else staging.export(transfer))
 
         async def outcome(state: str, reason: str) -> None:
-            await self._endings.end_at_last(transfer, state, reason)
+            await self._endings.end_with_retries(transfer, state, reason)
             try:
                 await staging.clean(transfer, state)
             except CrestlineError as error:
@@ -385,7 +385,7 @@ class TransferService:
             _log.info("the unfinished upload %s is out of reach: %s", transfer.transfer_id, error)
         return True
 
-    async def _own(self, caller: Principal, job_id: str) -> Transfer | None:
+    async def _find_own(self, caller: Principal, job_id: str) -> Transfer | None:
         transfer = await self._records.get(job_id) if _ID.fullmatch(job_id) else None
         return transfer if transfer is not None and transfer.username == caller.username else None
 

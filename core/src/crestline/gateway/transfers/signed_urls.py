@@ -123,7 +123,7 @@ class SignedUrls:
         transfer = await self._records.get(signed.transfer_id)
         if transfer is None or transfer.kind != kind:
             raise NotFoundError("The transfer has ended or expired.", hint="Start it again.")
-        if (caller := transfer.who()) is not None:
+        if (caller := transfer.started_by()) is not None:
             await allow(caller)
         return transfer
 

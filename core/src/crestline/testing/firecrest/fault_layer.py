@@ -41,7 +41,7 @@ class FaultLayer:
         exchange = _Exchange(self._facility, scope, send)
         scope["state"] = {**scope.get("state", {}), "drop": exchange.drop}
         client = tuple(scope["client"])
-        rule = self._facility.faults.take(scope["method"], scope["path"].lower(), exchange.query)
+        rule = self._facility.faults.match(scope["method"], scope["path"].lower(), exchange.query)
         if client in self._poisoned:
             self._poisoned.discard(client)
             exchange.drop()

@@ -167,7 +167,7 @@ class Faults:
 
     # used by the server
 
-    def take(self, method: str, path: str, query: str) -> Rule | None:
+    def match(self, method: str, path: str, query: str) -> Rule | None:
         """Return the rule that applies to this request, and decrement its count."""
         with self._lock:
             for rule in self.rules:

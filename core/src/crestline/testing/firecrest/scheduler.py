@@ -131,7 +131,7 @@ class Scheduler:
                 if job.process is not None:
                     job.verdict = "REQUEUED"
                     launch.send(job, signal.SIGKILL)
-                self._back_to_queue(job)
+                self._requeue(job)
         self._wake.set()
 
     def end(self, job_id: str, state: str, exit_code: int = 0) -> None:
@@ -268,7 +268,7 @@ class Scheduler:
         job.reason = "None"
         job.ended = time.time()
 
-    def _back_to_queue(self, job: Job) -> None:
+    def _requeue(self, job: Job) -> None:
         job.state, job.reason, job.started, job.node = "PENDING", "BeginTime", None, ""
         job.kill_at = None
 

@@ -48,7 +48,7 @@ class Deviations:
     """False if the list of jobs answers 504, as at NERSC"""
     has_filesystem: bool = True
     """False if the facility offers no files, as at OLCF"""
-    says_scheduler_words: bool = True
+    reports_scheduler_states: bool = True
     """False if answers contain only the seven states of the API"""
     absent: int = 404
     """status that a proxy answers for paths that are not served"""
@@ -234,7 +234,7 @@ class Facility:
         with_spec = request.query.get("include_spec") == "true"
         if with_spec and not self.deviations.has_specs:
             raise ProblemError(501, "include_spec is not supported")
-        shown = job.show(says_scheduler_words=self.deviations.says_scheduler_words)
+        shown = job.show(reports_scheduler_states=self.deviations.reports_scheduler_states)
         if self.deviations.unknown_state and shown["status"]["state"] == "active":
             shown["status"]["state"] = self.deviations.unknown_state
         return shown | ({"job_spec": job.spec} if with_spec else {})

@@ -118,11 +118,11 @@ class Job:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def show(self, *, says_scheduler_words: bool) -> dict[str, Any]:
+    def show(self, *, reports_scheduler_states: bool) -> dict[str, Any]:
         """As the API reports it."""
         status: dict[str, Any] = {"state": self._state, "time": self._time}
         if self._exit_code is not None and self._state != "canceled":
             status["exit_code"] = self._exit_code
-        if says_scheduler_words:
+        if reports_scheduler_states:
             status["meta_data"] = {"raw_state": self._word}
         return {"id": self.id, "status": status}

@@ -194,7 +194,7 @@ class SimulatedCluster:
         if job.workdir not in self.files.nodes:  # as Slurm does: no script runs whose output has no place
             later(0.1, self._finish, job, try_number, "FAILED", 0, _NO_OUTPUT)
             return
-        if not self._takes_lock(job):
+        if not self._acquires_lock(job):
             later(0.1, self._finish, job, try_number, "FAILED", _DUPLICATE, 0)
             return
         before = self._worked.setdefault(job.key, job.whole)
@@ -218,7 +218,7 @@ class SimulatedCluster:
         else:
             later(length, self._finish, job, try_number, *end)
 
-    def _takes_lock(self, job: SimulatedJob) -> bool:
+    def _acquires_lock(self, job: SimulatedJob) -> bool:
         """As the lines do that `crestline.client.submit_guard` puts before a script."""
         lock = _LOCK.search(job.script)
         if lock is None:

@@ -69,7 +69,7 @@ class Copying(Scenario):
     async def _copy_tree(self, system: System, process: Process) -> None:
         await self._repeat(process, "upload", lambda: system.upload(self._here / "from", f"{HOME}/data"))
         paths = {f"{HOME}/data/{name}": content for name, content in self._content.items()}
-        self._check_there(process, paths)
+        self._check_remote(process, paths)
         back = self._here / "back"
         await self._repeat(process, "download", lambda: system.download(f"{HOME}/data", back), back)
         if self.cluster.files.spoilt & paths.keys():
@@ -80,7 +80,7 @@ class Copying(Scenario):
     async def _copy_file(self, system: System, process: Process, name: str) -> None:
         path = f"{HOME}/data-{Path(name).name}"
         await self._repeat(process, "upload", lambda: system.upload(self._here / "from" / name, path))
-        self._check_there(process, {path: self._content[name]})
+        self._check_remote(process, {path: self._content[name]})
         back = self._here / "back" / name
         back.parent.mkdir(parents=True, exist_ok=True)
         await self._repeat(process, "download", lambda: system.download(path, back), self._here / "back")
@@ -116,7 +116,7 @@ class Copying(Scenario):
                 is_whole = path.read_bytes() == self._content[name]
                 self.world.check(is_whole or bool(spoilt), f"{process.name} has half of {name}.")
 
-    def _check_there(self, process: Process, expected: dict[str, bytes]) -> None:
+    def _check_remote(self, process: Process, expected: dict[str, bytes]) -> None:
         for path, content in expected.items():
             node = self.cluster.files.nodes.get(path)
             is_there = node is not None and (node.content == content or path in self.cluster.files.spoilt)

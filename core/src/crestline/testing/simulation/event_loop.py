@@ -59,10 +59,10 @@ class _JumpingSelector(selectors.SelectSelector):
     """Takes no time to wait."""
 
     jump: Callable[[float], None]
-    hear_thread: Callable[[], bool]
+    wait_for_thread: Callable[[], bool]
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout != 0 and self.hear_thread():
+        if timeout != 0 and self.wait_for_thread():
             return []
         if timeout is None:
             raise EndlessWaitError("Every task waits, and no timer is left.")
@@ -92,7 +92,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         self._numbers = count(1)
         selector = _JumpingSelector()
         selector.jump = self._jump
-        selector.hear_thread = self._hear_thread
+        selector.wait_for_thread = self._wait_for_thread
         self._posted: SimpleQueue[asyncio.Handle] = SimpleQueue()
         self._threads: anyio.CapacityLimiter | None = None
         super().__init__(selector)
@@ -129,7 +129,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         self._threads = anyio.to_thread.current_default_thread_limiter()
         self._threads.total_tokens = 1
 
-    def _hear_thread(self) -> bool:
+    def _wait_for_thread(self) -> bool:
         """Wait for what a thread at work has to say, if there is one."""
         if self._threads is None or not self._threads.borrowed_tokens:
             return False

@@ -88,16 +88,16 @@ class Watching(Scenario):
         world.check(
             last.state.is_terminal, f"{process.name} was left by the watch of job {job_id}: {last.state.value}."
         )
-        self._check_told(process, last.job, began)
+        self._check_reported(process, last.job, began)
 
     async def _look(self, system: System, process: Process, job: Job | str, interval: float) -> None:
         """As ReFrame and the hub do: ask what is known, now and then."""
         began = self.world.now
         while not (found := system.monitor.snapshot(job)).is_finished:  # noqa: ASYNC110 - a user of snapshots polls
             await asyncio.sleep(interval)
-        self._check_told(process, found, began, interval)
+        self._check_reported(process, found, began, interval)
 
-    def _check_told(self, process: Process, job: Job, began: float, more: float = 0.0) -> None:
+    def _check_reported(self, process: Process, job: Job, began: float, more: float = 0.0) -> None:
         self.ends.check(process.name, job)
         over = max((each.moments[-1].time for each in self.cluster.find(job.job_id)), default=0.0)
         since = max(over, self.calm_at, began)

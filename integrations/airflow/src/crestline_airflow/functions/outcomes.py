@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from crestline.model import InvalidRequestError, Job, JobFailedError
-from crestline_airflow.functions.packing import Serializer, python_here
+from crestline_airflow.functions.packing import Serializer, local_python_version
 
 
 class RemoteFunctionError(JobFailedError):
@@ -68,7 +68,7 @@ def value_of(content: bytes, name: str, serializer: Serializer, limit: int, job:
         except Exception as error:
             raise InvalidRequestError(
                 f"{name}() has returned what this worker cannot load: {type(error).__name__}: {error}.",
-                hint=f"{there} and Python {python_here()} here need the same modules; or return plain values.",
+                hint=f"{there} and Python {local_python_version()} here need the same modules; or return plain values.",
             ) from error
     if status.status == "raised" and job is not None:
         raise RemoteFunctionError(
@@ -103,11 +103,11 @@ def _unusable(status: _Status, name: str, there: str, limit: int) -> InvalidRequ
     if status.status == "arguments not loaded":
         return InvalidRequestError(
             f"{there} cannot load the arguments of {name}(): {why}.",
-            hint=f"They were made by Python {python_here()} and its modules: name such a Python with python=, or pass "
-            "plain values.",
+            hint=f"They were made by Python {local_python_version()} and its modules: name such a Python with "
+            "python=, or pass plain values.",
         )
     return InvalidRequestError(
         f"{there} cannot load {name}(): {why}.",
-        hint=f"The function was written for Python {python_here()}: name such a Python with python=, and mind that "
-        "the function travels alone.",
+        hint=f"The function was written for Python {local_python_version()}: name such a Python with "
+        "python=. Only the function itself travels.",
     )

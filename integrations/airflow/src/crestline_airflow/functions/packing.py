@@ -118,6 +118,6 @@ def _runner() -> str:
     return resources.files(__package__).joinpath("runner.py").read_text(encoding="utf-8")
 
 
-def python_here() -> str:
+def local_python_version() -> str:
     """Return major and minor version of the Python that runs here."""
     return ".".join(map(str, sys.version_info[:3]))

@@ -79,7 +79,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
                 targets = local_targets(paths, into)
             key = transfer_key(context)
             transfers = (self._fetch(system, path, target, wait, key) for path, target in targets.items())
-            self.carry_out(system, transfers, context)
+            self.run_transfers(system, transfers, context)
         return [str(target) for target in targets.values()]
 
     def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool, key: str) -> TransferReport:

@@ -47,7 +47,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
         with short_failures(), self.hook.get_conn(self.system) as system:
             path = posixpath.normpath(system.resolve_path(required(self.path, "path")))
             owner = _owner(context, self.task_id)
-            if _is_there(system, path) and _mark(system, path) != owner and system.ls(path, hidden=True):
+            if _exists(system, path) and _mark(system, path) != owner and system.ls(path, hidden=True):
                 raise ConflictError(
                     f"{path} on {system.name} is there already, and this task has not made it.",
                     hint="Give each run a path of its own, for example with {{ run_id }} in it.",
@@ -85,7 +85,7 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
     def execute(self, context: Context) -> None:
         with short_failures(), self.hook.get_conn(self.system) as system:
             path = required(self.path, "path")
-            if not _is_there(system, path):
+            if not _exists(system, path):
                 self.log.info("%s on %s is gone already", path, system.name)
                 return
             if _mark(system, path) != _owner(context, self.created_by):
@@ -140,7 +140,7 @@ def _owner(context: Context, task_id: str) -> str:
     return hashlib.sha256("\0".join((ti.dag_id, ti.run_id, task_id, str(ti.map_index))).encode()).hexdigest()
 
 
-def _is_there(system: BlockingSystem, path: str) -> bool:
+def _exists(system: BlockingSystem, path: str) -> bool:
     try:
         system.stat(path)
     except FileMissingError:

@@ -81,7 +81,7 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
 
     @abc.abstractmethod
     def transfer(self, context: Context, *, wait: bool) -> Any:
-        """Move the files by way of `carry_out`; what is there already does not travel again.
+        """Move the files by way of `run_transfers`; what is there already does not travel again.
 
         Args:
             wait: for transfer jobs.
@@ -119,7 +119,7 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
                     self._give_up(system, **left)
             raise
 
-    def carry_out(self, system: BlockingSystem, transfers: Iterable[TransferReport], context: Context) -> None:
+    def run_transfers(self, system: BlockingSystem, transfers: Iterable[TransferReport], context: Context) -> None:
         """Do one transfer after the other; where they leave jobs, leave the worker until these have ended."""
         left = TransferReport()
         try:

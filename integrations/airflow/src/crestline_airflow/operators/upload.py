@@ -55,13 +55,13 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
             many = not isinstance(self.source_path, str | os.PathLike | int | float)
             source: str | list[str] = texts(self.source_path) if many else required(self.source_path, "source_path")
             if isinstance(source, str) and (os.path.lexists(source) or not has_pattern(source)):
-                self.carry_out(system, [self._send(system, source, target, wait, key)], context)
+                self.run_transfers(system, [self._send(system, source, target, wait, key)], context)
                 return target
             targets = remote_targets([source] if isinstance(source, str) else source, target)
             for directory in sorted({posixpath.dirname(path) for path in targets.values()}):
                 system.mkdir(directory, parents=True)
             transfers = (self._send(system, path, place, wait, key) for path, place in targets.items())
-            self.carry_out(system, transfers, context)
+            self.run_transfers(system, transfers, context)
             return list(targets.values())
 
     def _send(self, system: BlockingSystem, source: str, target: str, wait: bool, key: str) -> TransferReport:

@@ -56,13 +56,13 @@ class FirecRESTBaseSensor(ExactRendering, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         try:
-            return self.look()
+            return self.poll_once()
         except (GatewayUnavailableError, RateLimitedError) as error:
             self.log.warning("%s", error)
             return PokeReturnValue(is_done=False)
 
     @abc.abstractmethod
-    def look(self) -> PokeReturnValue:
+    def poll_once(self) -> PokeReturnValue:
         """Check once whether the condition holds."""
 
     @abc.abstractmethod

@@ -45,7 +45,7 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
         """Resume after the deferral: the files exist."""
         return list(self.payload(event))
 
-    def look(self) -> PokeReturnValue:
+    def poll_once(self) -> PokeReturnValue:
         with self.hook.get_conn(self.system) as system:
             found = system.glob(system.resolve_path(required(self.path, "path")))
             self.log.info("%s on %s: %s", self.path, system.name, printable(", ".join(found)) or "not there yet")

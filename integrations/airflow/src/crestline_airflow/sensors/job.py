@@ -60,7 +60,7 @@ class FirecRESTJobSensor(FirecRESTBaseSensor):
         with self.hook.get_conn(self.system) as system:
             return self._checked(system, system.wait(event["job_id"]))
 
-    def look(self) -> PokeReturnValue:
+    def poll_once(self) -> PokeReturnValue:
         self._job_id = required(self.job_id, "job_id").strip()
         with self.hook.get_conn(self.system) as system:
             self._gateway_has_pages = has_pages(system)

@@ -31,7 +31,9 @@ class _Kept:
 _kept: WeakKeyDictionary[System, dict[bool, _Kept]] = WeakKeyDictionary()
 
 
-async def look(system: System, max_age: float, patience: float, *, accounts: bool = False) -> LiveChoices | None:
+async def fetch_choices(
+    system: System, max_age: float, patience: float, *, accounts: bool = False
+) -> LiveChoices | None:
     """Return the system's choices of the last `max_age` seconds; older ones, or None, if it does not respond.
 
     Args:
@@ -45,12 +47,12 @@ async def look(system: System, max_age: float, patience: float, *, accounts: boo
         return kept.live
     if kept.asking is None or kept.asking.done():
         kept.asking = asyncio.ensure_future(_ask(system, accounts))
-        kept.asking.add_done_callback(lambda asked: _keep(kept, asked))
+        kept.asking.add_done_callback(lambda asked: _refresh(kept, asked))
     await asyncio.wait([kept.asking], timeout=patience)
     return kept.live
 
 
-def _keep(kept: _Kept, asked: asyncio.Task[LiveChoices]) -> None:
+def _refresh(kept: _Kept, asked: asyncio.Task[LiveChoices]) -> None:
     if asked.cancelled() or isinstance(asked.exception(), CrestlineError):
         return
     kept.live, kept.since = asked.result(), time.monotonic()

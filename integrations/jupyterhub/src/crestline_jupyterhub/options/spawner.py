@@ -15,7 +15,7 @@ from traitlets import Callable, Dict, Float, List, TraitError, Union, default
 from crestline.model import ConfigError, CrestlineError
 from crestline_jupyterhub.failures import SpawnFailedError
 from crestline_jupyterhub.options import form
-from crestline_jupyterhub.options.live_choices import LiveChoices, look
+from crestline_jupyterhub.options.live_choices import LiveChoices, fetch_choices
 from crestline_jupyterhub.options.profiles import Override, Profile, is_safe, read_profiles
 from crestline_jupyterhub.options.validation import choose, from_form, names_of, refuse
 from crestline_jupyterhub.settings import SpawnerSettings
@@ -146,7 +146,7 @@ async def _live(spawner: SpawnerOptions, profiles: list[Profile], patience: floa
     except CrestlineError as error:
         spawner.log.warning("The form has no live data: %s", error)
         return None
-    return await look(system, spawner.live_max_age, patience, accounts="accounts" in kinds)
+    return await fetch_choices(system, spawner.live_max_age, patience, accounts="accounts" in kinds)
 
 
 async def _set(spawner: SpawnerOptions, override: Override) -> None:

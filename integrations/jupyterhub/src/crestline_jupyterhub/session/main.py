@@ -82,7 +82,7 @@ class Session:
         try:
             process = await asyncio.create_subprocess_exec(*command, env=self._environment())
         except OSError as error:
-            tell(f"The server's command {command[0]} cannot be started: {error.strerror}.")
+            log(f"The server's command {command[0]} cannot be started: {error.strerror}.")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -120,7 +120,7 @@ class Session:
 
         def ended(task: asyncio.Future[Any]) -> None:
             if not task.cancelled() and task.exception() is not None:
-                tell(f"ending the server: {task.exception()}")
+                log(f"ending the server: {task.exception()}")
                 pass_on(process, signal.SIGTERM)
 
         task = asyncio.ensure_future(work)
@@ -152,20 +152,20 @@ class Session:
         strange = 0
         while True:
             await asyncio.sleep(HUB_CHECK_INTERVAL)
-            strange = strange + 1 if await self._tell_hub(news) == 403 else 0
+            strange = strange + 1 if await self._call_hub(news) == 403 else 0
             if strange >= MAX_DISOWNED:
                 raise RuntimeError("the hub does not know it any more")
 
     async def _report_until_accepted(self, news: dict[str, Any]) -> None:
         delay = 0.5
         while True:
-            status = await self._tell_hub(news)
+            status = await self._call_hub(news)
             if status is not None and status < 300:
                 return
             if status in (400, 403, 409):
                 raise RuntimeError(f"the hub does not expect it (HTTP {status})")
             answer = "did not answer" if status is None else f"answered HTTP {status}"
-            tell(f"The hub {answer}, next try in {delay:g} s")
+            log(f"The hub {answer}, next try in {delay:g} s")
             await asyncio.sleep(delay)
             delay = min(2 * delay, 15.0)
 
@@ -187,7 +187,7 @@ class Session:
             probe.connect(address)
             return str(probe.getsockname()[0])
 
-    async def _tell_hub(self, news: dict[str, Any]) -> int | None:
+    async def _call_hub(self, news: dict[str, Any]) -> int | None:
         """Call back; the hub's status, None without an answer."""
         data = json.dumps(news).encode()
         url = self._config["hub_api"] + "/crestline/callback"
@@ -251,6 +251,6 @@ def pass_on(process: asyncio.subprocess.Process, number: int) -> None:
         process.send_signal(number)
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     """One line into the job's log."""
     print(f"[crestline] {text}", file=sys.stderr, flush=True)

@@ -21,9 +21,9 @@ from crestline.client.backends.firecrest.errors import error_from_response
 from crestline.client.backends.transport import (
     Renewals,
     RetryMode,
-    carry_out,
     make_client,
     note_refusal,
+    run_with_retries,
 )
 from crestline.client.log_redaction import redact_logs
 from crestline.client.policy import RetryPolicy
@@ -86,7 +86,7 @@ class Calls:
     async def _ask(self, send: Callable[[], Awaitable[T]], how: RetryMode = RetryMode.IDEMPOTENT) -> T:
         """Run one of pyfirecrest's methods; `send` is called again after a refused token, as `Renewals` allows."""
         with ensure_correlation_id():
-            return await carry_out(lambda: self._send(send), how, self.gateway_url, self._policy, self._error_of)
+            return await run_with_retries(lambda: self._send(send), how, self.gateway_url, self._policy, self._error_of)
 
     async def _send(self, send: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -124,11 +124,11 @@ class JobCalls(EventCalls):
             raise JobNotFoundError(
                 f"The scheduler does not know job {job_id}.", hint="Check the job id; old jobs are forgotten."
             )
-        if not self._calls.capabilities and not is_element(job_id) and self._may_lack_elements(jobs, response):
+        if not self._calls.capabilities and not is_element(job_id) and self._may_be_incomplete(jobs, response):
             jobs += await self._missing_element(job_id, jobs, how)
         return jobs
 
-    def _may_lack_elements(self, jobs: Sequence[Job], response: httpx.Response) -> bool:
+    def _may_be_incomplete(self, jobs: Sequence[Job], response: httpx.Response) -> bool:
         """Whether all rows of an array have ended, and the accounting may not know one of its elements yet."""
         since = _answered(response) - ACCOUNTING_LAG
         return all(job.is_finished for job in jobs) and any(

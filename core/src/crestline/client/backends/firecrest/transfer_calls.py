@@ -79,7 +79,9 @@ class TransferCalls(TransferEndpoints):
 
         async def cancel_lost() -> bool:
             """The job of a lost answer waits for a file whose URLs are lost too."""
-            for job_id in await self._own_jobs("IngressFileTransfer", lambda job: bool(word.search(job.script or ""))):
+            for job_id in await self._matching_jobs(
+                "IngressFileTransfer", lambda job: bool(word.search(job.script or ""))
+            ):
                 await self._jobs.cancel(job_id)
             return False
 
@@ -167,13 +169,13 @@ class TransferCalls(TransferEndpoints):
         found: list[str] = []
 
         async def is_done() -> bool:
-            found.extend(await self._own_jobs(_NAME, lambda job: job.stdout == output))
+            found.extend(await self._matching_jobs(_NAME, lambda job: job.stdout == output))
             return bool(found)
 
         job_id = await settle(lambda: self._jobs.submit(spec, key), is_done)
         return TransferMethod(job_id=job_id or found[0], log=output)
 
-    async def _own_jobs(self, name: str, is_meant: Callable[[Job], bool]) -> list[str]:
+    async def _matching_jobs(self, name: str, is_meant: Callable[[Job], bool]) -> list[str]:
         """Ids of the caller's jobs of this name whose metadata show that they are meant."""
         jobs = [job for job in await self._jobs.list(JobFilter()) if job.name == name]
         return [job.job_id for job in jobs if any(map(is_meant, await self._jobs.metadata(job.job_id)))]

@@ -17,9 +17,9 @@ from crestline.client.backends.answers import malformed_response, without_creden
 from crestline.client.backends.iri.errors import error_from_response
 from crestline.client.backends.transport import (
     RetryMode,
-    carry_out,
     make_client,
     note_refusal,
+    run_with_retries,
 )
 from crestline.client.log_redaction import redact_logs
 from crestline.client.policy import Policy
@@ -127,7 +127,7 @@ class Calls:
             upload: name and content of a file for a form.
         """
         url = (base or self.base) + path
-        return await carry_out(
+        return await run_with_retries(
             lambda: self._send(method, url, params, body, headers, upload),
             how,
             self.url,

@@ -182,7 +182,7 @@ class System(SystemEndpoints):
             return []
         return self._calls.read(response, list[iri.StorageLocation])
 
-    async def other_ways_to_files(self) -> str:
+    async def other_transfer_services(self) -> str:
         """What moves large files, as text for messages."""
         if self._calls.version < 2 or self._files is None:
             return _GLOBUS

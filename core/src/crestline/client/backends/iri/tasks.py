@@ -31,8 +31,8 @@ _MISSING_LOOKS = 3
 class _Waiting:
     task_id: str
     ended: asyncio.Future[Task]
-    begun: float = field(default_factory=time.monotonic)
-    next_look: float = field(default_factory=lambda: time.monotonic() + _SHORTEST)
+    started_at: float = field(default_factory=time.monotonic)
+    next_poll: float = field(default_factory=lambda: time.monotonic() + _SHORTEST)
     missing: int = 0
 
 
@@ -94,16 +94,16 @@ class TaskMonitor:
     async def _run(self) -> None:
         while self._waiting:
             self._more.clear()
-            pause = min(each.next_look for each in self._waiting) - time.monotonic()
+            pause = min(each.next_poll for each in self._waiting) - time.monotonic()
             if pause > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._more.wait()
                 continue
-            due = [each for each in self._waiting if each.next_look <= time.monotonic()]
-            await map_concurrently(self._look, due, _AT_ONCE)
+            due = [each for each in self._waiting if each.next_poll <= time.monotonic()]
+            await map_concurrently(self._poll, due, _AT_ONCE)
 
-    async def _look(self, waiting: _Waiting) -> None:
+    async def _poll(self, waiting: _Waiting) -> None:
         self.requests += 1
         try:
             response = await self._calls.request(
@@ -128,8 +128,8 @@ class TaskMonitor:
 
     def _postpone(self, waiting: _Waiting, least: float = 0.0) -> None:
         now = time.monotonic()
-        interval = min(max(_GROWTH * (now - waiting.begun), _SHORTEST), _LONGEST)
-        waiting.next_look = now + max(interval, least)
+        interval = min(max(_GROWTH * (now - waiting.started_at), _SHORTEST), _LONGEST)
+        waiting.next_poll = now + max(interval, least)
 
     def _end(self, waiting: _Waiting, outcome: Task | Exception) -> None:
         self._waiting.discard(waiting)

@@ -34,7 +34,7 @@ class Transfers(TransferEndpoints):
         self._directives = (*_DIRECTIVES, *directives)
         self._files = files
         self._system: SystemEndpoints = system
-        self._ways = system.other_ways_to_files
+        self._ways = system.other_transfer_services
 
     async def check_size(self, path: str, size: int) -> None:
         if size > LARGEST:

@@ -149,7 +149,7 @@ class Directory:
         source = f"/proc/self/fd/{descriptor}"
         self._do(name, os.link, source, name, dst_dir_fd=self._descriptor, follow_symlinks=True)
 
-    def room(self) -> int:
+    def free_bytes(self) -> int:
         """Return the free bytes of its file system."""
         status = self._do(".", os.fstatvfs, self._descriptor)
         return status.f_bavail * status.f_frsize
@@ -213,13 +213,13 @@ class ServedTrees:
             InvalidRequestError: the path is outside the served file systems.
             OSError: a directory of the path does not exist, or is not a directory.
         """
-        place = self.open_place(path, follow=follow)
+        place = self.open_parent(path, follow=follow)
         try:
             yield place
         finally:
             place.directory.close()
 
-    def open_place(self, path: str, *, follow: bool = False) -> Place:
+    def open_parent(self, path: str, *, follow: bool = False) -> Place:
         """As `locate`, but the caller closes the directory."""
         path = self._guard.check(path)
         root, below = self._split(path)
@@ -306,7 +306,7 @@ class ServedTrees:
             while waiting:
                 name = waiting.pop()
                 if name == "..":
-                    if held.leave():
+                    if held.ascend():
                         continue
                     link = os.path.join(os.path.dirname(root), *waiting[::-1])
                     waiting = []
@@ -315,7 +315,7 @@ class ServedTrees:
                     if found is None:
                         continue
                     if not isinstance(found, str):
-                        return Place(Directory(held.take(), os.path.dirname(path)), name)
+                        return Place(Directory(held.detach(), os.path.dirname(path)), name)
                     link = found
                 links += 1
                 if links > _MAX_LINKS:
@@ -326,7 +326,7 @@ class ServedTrees:
                     held = _Held(root)
                     link = below
                 waiting += [each for each in link.split("/")[::-1] if each not in ("", ".")]
-            return Place(Directory(held.take(), path), ".")
+            return Place(Directory(held.detach(), path), ".")
         except OSError as error:
             error.filename = path
             raise
@@ -363,7 +363,7 @@ class _Held:
             self._closed += 1
         return None
 
-    def leave(self) -> bool:
+    def ascend(self) -> bool:
         """Ascend; return False at the root."""
         if len(self._open) > 1:
             os.close(self._open.pop())
@@ -372,7 +372,7 @@ class _Held:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return False
 
-    def take(self) -> int:
+    def detach(self) -> int:
         """Return the descriptor of the current directory, which the caller closes."""
         return self._open.pop()
 

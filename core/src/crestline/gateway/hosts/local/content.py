@@ -84,7 +84,7 @@ def check_target(place: Place) -> None:
 
 def open_target(trees: ServedTrees, path: str) -> Place:
     """Resolve the path of a file to write. The caller closes the directory."""
-    place = trees.open_place(path, follow=True)
+    place = trees.open_parent(path, follow=True)
     try:
         check_target(place)
     except BaseException:

@@ -65,12 +65,12 @@ class LocalHost(Host):
 
     async def ping_path(self, path: str) -> None:
         try:
-            await Workers(self._pools, "").quick("ls", _look_into, path)
+            await Workers(self._pools, "").quick("ls", _inspect, path)
         except CrestlineError as error:
             raise GatewayUnavailableError(error.message, hint="Is it mounted?") from error
 
 
-def _look_into(path: str) -> None:
+def _inspect(path: str) -> None:
     with os.scandir(path) as entries:
         next(entries, None)
 

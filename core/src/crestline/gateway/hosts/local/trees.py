@@ -23,7 +23,7 @@ def copy(trees: ServedTrees, source: str, target: str, temporary: str, *, derefe
             if stat.S_ISDIR(status.st_mode) and place.directory.is_at_or_below(status):
                 raise InvalidRequestError(f"cp: cannot copy a directory, '{printable(source)}', into itself")
             if _is_same(place, status):
-                raise _are_the_same("cp", source, place)
+                raise _is_same_file("cp", source, place)
             _copy(trees if dereference else None, original, place, temporary)
 
 
@@ -85,13 +85,13 @@ def move(trees: ServedTrees, source: str, target: str, temporary: str) -> None:
     """Move as `mv` does: into `target` if that is a directory, and across file systems as a copy and a removal."""
     with trees.locate(source) as original:
         status = original.directory.lstat(original.name)
-        _refuse_if_kept(trees, original, "mv: refusing to move")
+        _refuse_if_protected(trees, original, "mv: refusing to move")
         place = _destination(trees, source, target)
         with place.directory:
             if stat.S_ISDIR(status.st_mode) and place.directory.is_at_or_below(status):
                 raise InvalidRequestError(f"mv: cannot move '{printable(source)}' to a subdirectory of itself")
             if _is_same(place, status):
-                raise _are_the_same("mv", source, place)
+                raise _is_same_file("mv", source, place)
             try:
                 original.directory.rename(original.name, place.directory, place.name)
             except OSError as error:
@@ -105,7 +105,7 @@ def remove(trees: ServedTrees, path: str) -> None:
     """Remove as `rm -r` does. The root of a file system is never removed."""
     with trees.locate(path) as place:
         place.directory.lstat(place.name)
-        _refuse_if_kept(trees, place, "rm: refusing to remove")
+        _refuse_if_protected(trees, place, "rm: refusing to remove")
         _remove(place)
 
 
@@ -135,7 +135,7 @@ def _remove(place: Place) -> None:
 
 def _destination(trees: ServedTrees, source: str, target: str) -> Place:
     """Return `target`, or the place of the same name in it if it is a directory. The caller closes its directory."""
-    place = trees.open_place(target, follow=True)
+    place = trees.open_parent(target, follow=True)
     try:
         inside = place.directory.enter(place.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -154,11 +154,11 @@ def _is_same(place: Place, status: os.stat_result) -> bool:
         return False
 
 
-def _are_the_same(command: str, source: str, place: Place) -> InvalidRequestError:
+def _is_same_file(command: str, source: str, place: Place) -> InvalidRequestError:
     return InvalidRequestError(f"{command}: '{printable(source)}' and '{printable(place.path)}' are the same file")
 
 
-def _refuse_if_kept(trees: ServedTrees, place: Place, refusal: str) -> None:
+def _refuse_if_protected(trees: ServedTrees, place: Place, refusal: str) -> None:
     if trees.holds_a_root(place):
         raise PermissionDeniedError(
             f"{refusal} '{printable(place.path)}': Operation not permitted", hint="It is a file system of this gateway."

@@ -118,7 +118,7 @@ class _Unpacking:
         return directory
 
     def _write_link(self, member: tarfile.TarInfo, place: Place) -> None:
-        _make_way(place, all_but_directories=True)
+        _remove_link(place, all_but_directories=True)
         if member.issym():
             place.directory.symlink(member.linkname, place.name)
             return
@@ -126,7 +126,7 @@ class _Unpacking:
             earlier.directory.link(earlier.name, place.directory, place.name)
 
     def _write_file(self, member: tarfile.TarInfo, place: Place) -> None:
-        _make_way(place, all_but_directories=False)
+        _remove_link(place, all_but_directories=False)
         check_target(place)
         with replacing(place, self._temporary, member.mode) as descriptor:
             offset = 0
@@ -137,7 +137,7 @@ class _Unpacking:
         _set_time(place, member.mtime)
 
 
-def _make_way(place: Place, *, all_but_directories: bool) -> None:
+def _remove_link(place: Place, *, all_but_directories: bool) -> None:
     """Remove the link that a member replaces. As with tar(1), the member replaces the link and not its target."""
     try:
         mode = place.directory.lstat(place.name).st_mode

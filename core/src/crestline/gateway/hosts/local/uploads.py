@@ -23,7 +23,7 @@ from crestline.gateway.hosts.local.content import (
     write_all,
 )
 from crestline.gateway.hosts.local.workers import Workers
-from crestline.gateway.hosts.refusals import check_sum, no_room, offset_mismatch, wrong_length
+from crestline.gateway.hosts.refusals import check_sum, insufficient_space, offset_mismatch, wrong_length
 from crestline.gateway.hosts.streams import blocks, digest_of, temporary_of
 from crestline.model import FileMissingError
 
@@ -119,7 +119,7 @@ class Uploads(base.Uploads):
     @asynccontextmanager
     async def _target(self, path: str, identifier: str, *, check: bool = True) -> AsyncIterator[tuple[Place, str]]:
         """Yield the place of the file, and the temporary name beside it that it has until it is complete."""
-        place = await self._workers.quick("write", open_target if check else _open_place, self._trees, path)
+        place = await self._workers.quick("write", open_target if check else _open_parent, self._trees, path)
         try:
             yield place, temporary_of(place.name, identifier)
         finally:
@@ -138,15 +138,15 @@ class Uploads(base.Uploads):
                 lock.__exit__(None, None, None)
 
 
-def _open_place(trees: ServedTrees, path: str) -> Place:
-    return trees.open_place(path, follow=True)
+def _open_parent(trees: ServedTrees, path: str) -> Place:
+    return trees.open_parent(path, follow=True)
 
 
 def _reserve(place: Place, temporary: str, size: int) -> None:
     if not place.directory.is_writable("."):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place.directory.path)
-    if size > place.directory.room():
-        raise no_room(place.directory.path, size)
+    if size > place.directory.free_bytes():
+        raise insufficient_space(place.directory.path, size)
     with locked(place, temporary, create=True) as descriptor:
         os.ftruncate(descriptor, size)
 

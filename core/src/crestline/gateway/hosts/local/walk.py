@@ -217,7 +217,7 @@ def _visit(chain: Chain, name: str, below: str, follow: ServedTrees | None) -> V
     status = directory.lstat(name)
     if follow is None or not stat.S_ISLNK(status.st_mode):
         return Visit(directory, name, below, status)
-    place = follow.open_place(directory.path_of(name), follow=True)
+    place = follow.open_parent(directory.path_of(name), follow=True)
     try:
         status = place.directory.lstat(place.name)
     except FileNotFoundError as error:

@@ -166,9 +166,9 @@ class Archives:
                     hint="Check the archive and its compression; members must stay below the target directory.",
                 ) from error
             await self._refuse_links_out(stage)
-            await self._take_names(stage, target)
+            await self._link_into_place(stage, target)
 
-    async def _take_names(self, stage: str, target: str) -> None:
+    async def _link_into_place(self, stage: str, target: str) -> None:
         """Give the files in `stage` their names below `target` by hard links, each of which replaces its file
         atomically.
 

@@ -19,14 +19,14 @@ class RunningChecksums:
     def __init__(self) -> None:
         self._sums: OrderedDict[Upload, tuple[int, Crc32]] = OrderedDict()
 
-    def take(self, upload: Upload, offset: int) -> Crc32 | None:
+    def pop(self, upload: Upload, offset: int) -> Crc32 | None:
         """Remove and return the checksum of the bytes before `offset`, to continue it; None if it is unknown."""
         known, digest = self._sums.pop(upload, (0, None))
         if offset == 0:
             return Crc32()
         return digest if known == offset else None
 
-    def keep(self, upload: Upload, offset: int, digest: Crc32) -> None:
+    def store(self, upload: Upload, offset: int, digest: Crc32) -> None:
         """Store the checksum of all bytes before `offset`."""
         self._sums[upload] = offset, digest
         if len(self._sums) > _MOST:

@@ -38,7 +38,7 @@ class Connection:
         return self.is_open and (self._expires is None or time.time() < self._expires)
 
     @property
-    def has_room(self) -> bool:
+    def has_free_slot(self) -> bool:
         """Whether one more command can run on it."""
         return self.is_usable and self.commands < self._capacity
 

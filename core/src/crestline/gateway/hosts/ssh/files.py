@@ -114,7 +114,7 @@ class SshFiles(Files):
 
     async def remove(self, path: str) -> None:
         path = self.check(path)
-        await self._refuse_if_kept(path, "rm: refusing to remove")
+        await self._refuse_if_protected(path, "rm: refusing to remove")
         await self._long("rm", "--recursive", "--interactive=never", "--", path)
 
     async def copy(self, source: str, target: str, *, dereference: bool = False) -> None:
@@ -123,7 +123,7 @@ class SshFiles(Files):
 
     async def move(self, source: str, target: str) -> None:
         source = self.check(source)
-        await self._refuse_if_kept(source, "mv: refusing to move")
+        await self._refuse_if_protected(source, "mv: refusing to move")
         await self._long("mv", "--force", "--", source, self.check(target))
 
     async def checksum(self, path: str) -> Checksum:
@@ -171,7 +171,7 @@ class SshFiles(Files):
             raise refusal(argv[0], result)
         return result.stdout
 
-    async def _refuse_if_kept(self, path: str, complaint: str) -> None:
+    async def _refuse_if_protected(self, path: str, complaint: str) -> None:
         """Refuse to change the root of a file system of this gateway, by any path that leads to it."""
         directory, name = os.path.split(path)
         with transferring(self._name, complaint.partition(":")[0], path):

@@ -128,7 +128,7 @@ class Listing:
         users: dict[str, str] = {}
         groups: dict[str, str] = {}
         if not numeric:
-            users, groups = await self._names.look_up(self._user, {row[1] for row in rows}, {row[2] for row in rows})
+            users, groups = await self._names.lookup(self._user, {row[1] for row in rows}, {row[2] for row in rows})
         entries: list[FileEntry] = []
         async for some in slices(rows):
             entries += [

@@ -27,9 +27,9 @@ class Names:
     def __init__(self, commands: SshCommands, timeout: float) -> None:
         self._commands = commands
         self._timeout = timeout
-        self._known: dict[tuple[str, Kind], dict[str, tuple[str, float]]] = {}
+        self._cached: dict[tuple[str, Kind], dict[str, tuple[str, float]]] = {}
 
-    async def look_up(
+    async def lookup(
         self, user: str, uids: Iterable[str], gids: Iterable[str]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Return names by number of users and groups. A number without a name stands for itself."""
@@ -37,7 +37,7 @@ class Names:
         return users, groups
 
     async def _of(self, user: str, kind: Kind, numbers: set[str]) -> dict[str, str]:
-        known, now = self._known.setdefault((user, kind), {}), time.monotonic()
+        known, now = self._cached.setdefault((user, kind), {}), time.monotonic()
         if missing := sorted(each for each in numbers if each not in known or known[each][1] < now):
             result = await self._commands.run(user, ["getent", kind, *missing], timeout=self._timeout, max_output=_MOST)
             found = {each: each for each in missing}

@@ -35,7 +35,7 @@ class _Shares:
     def join(self) -> None:
         self._transfers += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._transfers -= 1
 
     @property
@@ -73,7 +73,7 @@ async def read(
             if len(block) < size and not last:
                 return  # the file became shorter
     finally:
-        _shares.leave()
+        _shares.release()
         _drop(ahead)
 
 
@@ -116,7 +116,7 @@ class Writer:
 
     def drop(self) -> None:
         """Discard the answers of all writes in flight."""
-        _shares.leave()
+        _shares.release()
         _drop([task for _, task in self._ahead])
 
     async def _next(self) -> None:

@@ -67,7 +67,7 @@ class Pool:
         try:
             yield channel
         finally:
-            self._give_back(connection)
+            self._release(connection)
 
     @asynccontextmanager
     async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
@@ -79,9 +79,9 @@ class Pool:
         """
         connection = min((each for each in self.connections if each.is_usable), key=_transfers, default=None)
         if connection is None:
-            connection = await self._place()
+            connection = await self._acquire()
             connection.transfers += 1
-            self._give_back(connection)
+            self._release(connection)
         else:
             connection.transfers += 1
         session = None
@@ -101,7 +101,7 @@ class Pool:
     ) -> tuple[Connection, Channel]:
         lost = alone = 0
         while True:
-            connection = await self._place()
+            connection = await self._acquire()
             try:
                 async with asyncio.timeout(self._settings.timeout.command_execution):
                     return connection, await opener(connection.ssh)
@@ -113,17 +113,17 @@ class Pool:
                 is_refused = isinstance(error, asyncssh.ChannelOpenError) and connection.is_open
                 alone += is_refused and not connection.refused()
                 may_retry = alone <= _REFUSALS_ALONE if is_refused else not connection.is_open and lost == 1
-                self._give_back(connection)
+                self._release(connection)
                 if isinstance(error, TimeoutError) or not may_retry:
                     raise
                 await asyncio.sleep(_PAUSE * alone)
             except BaseException:
-                self._give_back(connection)
+                self._release(connection)
                 raise
 
-    async def _place(self) -> Connection:
+    async def _acquire(self) -> Connection:
         """Acquire a slot for one command on a connection. The caller releases it."""
-        found = None if self._waiting else self._with_room()
+        found = None if self._waiting else self._with_free_slot()
         if found is not None:
             found.commands += 1
             return found
@@ -135,7 +135,7 @@ class Pool:
                 return await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._give_back(turn.result())
+                self._release(turn.result())
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
@@ -144,14 +144,14 @@ class Pool:
                 ) from error
             raise
 
-    def _give_back(self, connection: Connection) -> None:
+    def _release(self, connection: Connection) -> None:
         connection.commands -= 1
         connection.used()
         self._serve()
 
     def _serve(self) -> None:
         """Give free slots to waiting commands in their order."""
-        while self._waiting and (connection := self._with_room()) is not None:
+        while self._waiting and (connection := self._with_free_slot()) is not None:
             turn = self._waiting.popleft()
             if not turn.done():
                 connection.commands += 1
@@ -159,8 +159,8 @@ class Pool:
         if self._waiting:
             self._grow()
 
-    def _with_room(self) -> Connection | None:
-        return next((each for each in self.connections if each.has_room), None)
+    def _with_free_slot(self) -> Connection | None:
+        return next((each for each in self.connections if each.has_free_slot), None)
 
     def _grow(self) -> None:
         usable = sum(each.is_usable for each in self.connections)

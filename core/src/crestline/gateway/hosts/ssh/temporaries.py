@@ -34,7 +34,7 @@ class Temporaries:
             yield
             done = is_renamed
         finally:
-            await _to_its_end(self._end(path, is_gone=done))
+            await _shielded(self._end(path, is_gone=done))
 
     async def remove(self, path: str) -> None:
         """Remove the file or directory, if it exists.
@@ -52,7 +52,7 @@ class Temporaries:
         await self._files.end(self._user, path, is_gone=is_gone)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+async def _shielded(work: Coroutine[Any, Any, None]) -> None:
     """Finish the work even if the caller is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     _running.add(task)

@@ -19,7 +19,7 @@ from crestline.gateway.hosts import base
 from crestline.gateway.hosts.refusals import (
     check_sum,
     disk_full,
-    no_room,
+    insufficient_space,
     offset_mismatch,
     upload_is_busy,
     wrong_length,
@@ -113,11 +113,11 @@ class Uploads(base.Uploads):
                 stored = await upload.size()
                 if offset != stored:
                     raise offset_mismatch(stored, offset)
-                digest = self._claims.sums.take((self._user, upload.temporary), offset)
+                digest = self._claims.sums.pop((self._user, upload.temporary), offset)
                 async with upload.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
                     end = offset + await upload.store(file, offset, chunks, digest)
                 if digest is not None:
-                    self._claims.sums.keep((self._user, upload.temporary), end, digest)
+                    self._claims.sums.store((self._user, upload.temporary), end, digest)
                 return end
 
     async def reserve(self, path: str, upload_id: str, size: int) -> None:
@@ -139,7 +139,7 @@ class Uploads(base.Uploads):
         async with self._target(path, self._identifier(upload_id)) as upload:
             with self._claims.claim(self._user, upload.temporary):
                 size = await upload.size()
-                digest = self._claims.sums.take((self._user, upload.temporary), size)
+                digest = self._claims.sums.pop((self._user, upload.temporary), size)
                 if checksum is not None:
                     if not is_crc32(checksum):
                         actual = await sha256(self._commands, self._user, os.fsdecode(upload.temporary))
@@ -289,7 +289,7 @@ class _Upload:
         async with asyncio.timeout(self._stall):
             room = await self._sftp.statvfs(directory)
         if size > room.bavail * room.frsize:
-            raise no_room(os.fsdecode(directory), size)
+            raise insufficient_space(os.fsdecode(directory), size)
         async with self.opened(asyncssh.FXF_WRITE | asyncssh.FXF_CREAT) as file:
             async with asyncio.timeout(self._stall):
                 await file.truncate(size)

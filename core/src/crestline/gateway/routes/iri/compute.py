@@ -24,7 +24,7 @@ from crestline.gateway.systems import SystemRuntime
 from crestline.model import ConflictError, JobNotFoundError
 from crestline.wire.compute import TIME_WINDOWS, JobInfo
 from crestline.wire.extensions import IDEMPOTENCY_HEADER
-from crestline.wire.iri import COMPUTE, Job, JobRequest, JobStatus, State, state_word
+from crestline.wire.iri import COMPUTE, Job, JobRequest, JobStatus, State, state_name
 
 MAX_JOB = 1024 * 1024
 """Maximum size in bytes of a job's description, including its script."""
@@ -97,7 +97,7 @@ async def put_job(request: GatewayRequest, system: SystemDependency, caller: Cal
     """Refuse to change a job."""
     read_query(request, NoQuery)
     await read_body(request, JobRequest)
-    await _look_up(request, system, caller.username)
+    await _lookup(request, system, caller.username)
     raise UnprocessableError("Submitted jobs cannot be changed.", hint="Cancel the job and submit another.")
 
 
@@ -111,7 +111,7 @@ async def put_job(request: GatewayRequest, system: SystemDependency, caller: Cal
 async def get_job(request: GatewayRequest, system: SystemDependency, caller: CallerDependency) -> Response[Any]:
     """Return one job of the caller."""
     query = read_query(request, JobQueryParameters, _NULLABLE)
-    found = await _look_up(request, system, caller.username)
+    found = await _lookup(request, system, caller.username)
     job = job_of(found, request.path_params["job_id"])
     if query.historical is False and job.status is not None and job.status.state in ENDED:
         raise JobNotFoundError("Job not found.", hint="It has ended: ask with historical=true.")
@@ -147,7 +147,7 @@ async def post_jobs(request: GatewayRequest, system: SystemDependency, caller: C
         for info in jobs
         if (query.historical or not state_of(info).is_terminal)
         and filters.queue_name in (None, info.partition)
-        and filters.state in (None, state_word(state_of(info), info.status.state_reason or ""))
+        and filters.state in (None, state_name(state_of(info), info.status.state_reason or ""))
     ]
     shown = page(found, query.offset, query.limit)
     answer = [_shown(job_of([info], spec=spec_of(info, None) if query.include_spec else None)) for info in shown]
@@ -167,7 +167,7 @@ async def delete_job(request: GatewayRequest, system: SystemDependency, caller: 
     await system.scheduler.cancel(caller.username, _job_id(request))
 
 
-async def _look_up(request: GatewayRequest, system: SystemRuntime, username: str) -> list[JobInfo]:
+async def _lookup(request: GatewayRequest, system: SystemRuntime, username: str) -> list[JobInfo]:
     """Return the entries of the caller's job in the path. Other users' jobs are not found."""
     found = await system.scheduler.jobs(username, JobQuery(ids=(_job_id(request),)))
     if not found:

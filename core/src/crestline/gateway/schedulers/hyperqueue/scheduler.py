@@ -74,7 +74,7 @@ class HyperQueueScheduler(Scheduler):
 
     async def find(self, user: str, key: str) -> str | None:
         self._changed = time.monotonic()
-        await self._look()
+        await self._query()
         tag = key_tag(key)
         for job in self._jobs.values():
             if job.tag == tag and job.user == user:
@@ -84,7 +84,7 @@ class HyperQueueScheduler(Scheduler):
         return None
 
     async def jobs(self, user: str, query: JobQuery) -> JobList:
-        await self._look()
+        await self._query()
         start = time.time() - query.window if query.window is not None else 0.0
         chosen = self._chosen(query.ids) if query.ids is not None else list(self._tasks)
         jobs = JobList()
@@ -100,7 +100,7 @@ class HyperQueueScheduler(Scheduler):
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
         answer = []
-        for number, task in await self._own(user, job_id):
+        for number, task in await self._find_own(user, job_id):
             job = self._jobs[number]
             script = await asyncio.to_thread(self._records.script, number)
             stdin, stdout, stderr = (job.path(each, task) for each in (job.stdin, job.stdout, job.stderr))
@@ -116,7 +116,7 @@ class HyperQueueScheduler(Scheduler):
         return answer
 
     async def cancel(self, user: str, job_id: str) -> None:
-        for number, task in await self._own(user, job_id):
+        for number, task in await self._find_own(user, job_id):
             if self._tasks[number, task].end is None:
                 await asyncio.to_thread(self._records.cancel, number, task)
         self._changed = time.monotonic()
@@ -149,7 +149,7 @@ class HyperQueueScheduler(Scheduler):
         engine_id = await self._engine.submit(job, str(self._root / "runner.sh"))
         await asyncio.to_thread(self._records.hand_over, job.number, engine_id)
 
-    async def _look(self) -> None:
+    async def _query(self) -> None:
         await self._read.get(self._changed)
 
     async def _refresh(self) -> None:
@@ -172,8 +172,8 @@ class HyperQueueScheduler(Scheduler):
             found |= {(job.number, task): None for task in wanted}
         return list(found)
 
-    async def _own(self, user: str, job_id: str) -> list[tuple[int, int | None]]:
-        await self._look()
+    async def _find_own(self, user: str, job_id: str) -> list[tuple[int, int | None]]:
+        await self._query()
         chosen = self._chosen((job_id,))
         if not chosen:
             raise JobNotFoundError("Job not found.", hint="Check the id.")

@@ -72,9 +72,9 @@ class LocalJobManager:
                 self._conditional[job.id] = job
             else:
                 self._busy[job.id] = job
-                self._cluster.take(job.allocation)
+                self._cluster.reserve(job.allocation)
         with suppress(StoreLockedError):  # the first round tries again
-            self._look_at_all()
+            self._update_all()
         self._changed.set()
         self._worker = asyncio.create_task(self._work(), name="local scheduler")
         self._purger = asyncio.create_task(self._purge(), name="local scheduler's purge")
@@ -199,7 +199,7 @@ class LocalJobManager:
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + _TICK
-            self._look_at_all()
+            self._update_all()
         await self._judge_conditions()
         await self._start_jobs()
 
@@ -219,7 +219,7 @@ class LocalJobManager:
         for job in [self._busy[job_id] for job_id in fresh if job_id in self._busy]:
             self._collect(job)
 
-    def _look_at_all(self) -> None:
+    def _update_all(self) -> None:
         for job in [job for job in self._busy.values() if job.id not in self._preparing]:
             self._collect(job)
             if job.has_ended or job.id in self._supervisors:

@@ -82,7 +82,7 @@ class Cluster:
             members = [self.nodes[name] for name in self.partitions[partition]]
             largest = max(members, key=lambda node: node.cpus)
             raise InvalidRequestError(
-                f"The job can never run in partition {partition}: it asks for {_in_words(resources)}.",
+                f"The job can never run in partition {partition}: it asks for {_describe(resources)}.",
                 hint=f"The partition has {len(members)} node(s) with up to {largest.cpus} cores and "
                 f"{max(node.memory for node in members)} MiB of memory each; ask for less.",
             )
@@ -91,13 +91,13 @@ class Cluster:
         """Whether the job could run on an empty cluster."""
         members = [self.nodes[name] for name in self.partitions.get(partition, ())]
         idle = [VirtualNode(node.name, node.cpus, node.memory) for node in members]
-        return _place(resources, idle) is not None
+        return _allocate(resources, idle) is not None
 
-    def place(self, partition: str, resources: Resources, closed: frozenset[str] | set[str]) -> Allocation | None:
+    def allocate(self, partition: str, resources: Resources, closed: frozenset[str] | set[str]) -> Allocation | None:
         """Find free resources for a job on the partition's nodes outside `closed`, or return None."""
-        return _place(resources, [self.nodes[name] for name in self.partitions[partition] if name not in closed])
+        return _allocate(resources, [self.nodes[name] for name in self.partitions[partition] if name not in closed])
 
-    def take(self, allocation: Allocation) -> None:
+    def reserve(self, allocation: Allocation) -> None:
         """Count the resources of a job as used. Nodes that are no longer configured are ignored."""
         self._count(allocation, 1)
 
@@ -140,9 +140,9 @@ def schedule(
         if waiting.at_once is not None and running[waiting.array] >= waiting.at_once:
             reasons[waiting.job_id] = "JobArrayTaskLimit"
             continue
-        allocation = cluster.place(waiting.partition, waiting.resources, closed)
+        allocation = cluster.allocate(waiting.partition, waiting.resources, closed)
         if allocation is not None:
-            cluster.take(allocation)
+            cluster.reserve(allocation)
             running[waiting.array] += 1
             started[waiting.job_id] = allocation
         else:
@@ -154,8 +154,8 @@ def schedule(
     return started, reasons
 
 
-def _place(resources: Resources, nodes: list[VirtualNode]) -> Allocation | None:
-    rooms = [(room, node) for node in nodes if (room := _room(resources, node)) > 0]
+def _allocate(resources: Resources, nodes: list[VirtualNode]) -> Allocation | None:
+    rooms = [(room, node) for node in nodes if (room := _free_tasks(resources, node)) > 0]
     rooms.sort(key=lambda pair: -pair[0])  # stable: equal nodes keep the order of the configuration
     if resources.nodes is None:
         chosen, total = [], 0
@@ -181,7 +181,7 @@ def _place(resources: Resources, nodes: list[VirtualNode]) -> Allocation | None:
     return allocation
 
 
-def _room(resources: Resources, node: VirtualNode) -> int:
+def _free_tasks(resources: Resources, node: VirtualNode) -> int:
     """Return how many of the job's tasks the node could run now."""
     if resources.exclusive and node.jobs:
         return 0
@@ -203,7 +203,7 @@ def _share(resources: Resources, node: VirtualNode, tasks: int) -> Share:
     return Share(tasks, cpus, (resources.memory_per_cpu or 0) * cpus)
 
 
-def _in_words(resources: Resources) -> str:
+def _describe(resources: Resources) -> str:
     words = [f"{resources.tasks} task(s) with {resources.cpus_per_task} core(s) each"]
     if resources.nodes:
         words.append(f"on {resources.nodes} node(s)")

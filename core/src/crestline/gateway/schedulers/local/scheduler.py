@@ -116,13 +116,13 @@ class LocalScheduler(Scheduler):
         Raises:
             InvalidRequestError: the job could never run. The message gives the reason.
         """
-        if known := await self._known(user, key):
+        if known := await self._find(user, key):
             return known
         script, request = await asyncio.to_thread(accept, job, user, self._cluster, self._partitions)
         if request.dependency:
             dependency = request.dependency
             await when_unlocked(lambda: check_dependency(dependency, self._store.progress))
-        if known := await self._known(user, key):  # submitted by another request meanwhile
+        if known := await self._find(user, key):  # submitted by another request meanwhile
             return known
         tasks = request.tasks.tasks if request.tasks else (None,)
 
@@ -132,13 +132,13 @@ class LocalScheduler(Scheduler):
         try:
             jobs = await when_unlocked(store)
         except sqlite3.IntegrityError:  # another request stored the same key while this one waited for the lock
-            if known := await self._known(user, key):
+            if known := await self._find(user, key):
                 return known
             raise
         self._engine.add(jobs)
         return str(jobs[0].submission)
 
-    async def _known(self, user: str, key: str | None) -> str | None:
+    async def _find(self, user: str, key: str | None) -> str | None:
         return await self.find(user, key) if key is not None else None
 
     async def find(self, user: str, key: str) -> str | None:
@@ -173,7 +173,7 @@ class LocalScheduler(Scheduler):
         return infos
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
-        jobs = await self._own(user, job_id)
+        jobs = await self._find_own(user, job_id)
         script = (await when_unlocked(lambda: self._store.script(jobs[0].submission))).decode(errors="replace")
         return [listing.job_metadata(job, script) for job in jobs]
 
@@ -181,11 +181,11 @@ class LocalScheduler(Scheduler):
         """Return what jobs used until their end. For a running job, return only what it holds."""
         return await asyncio.to_thread(
             lambda jobs: [listing.job_usage(job, self._launcher.usage(job.id)) for job in jobs],
-            await self._own(user, job_id),
+            await self._find_own(user, job_id),
         )
 
     async def cancel(self, user: str, job_id: str) -> None:
-        jobs = await self._own(user, job_id)
+        jobs = await self._find_own(user, job_id)
         async for some in cooperative.slices(jobs, _SLICE):
             await when_unlocked(partial(self._engine.cancel, some, user))
 
@@ -209,7 +209,7 @@ class LocalScheduler(Scheduler):
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
             InvalidRequestError: none of them is pending.
         """
-        jobs = await self._own(user, job_id)
+        jobs = await self._find_own(user, job_id)
         if not any(job.is_pending for job in jobs):
             raise InvalidRequestError(f"Job {job_id} does not wait any more.", hint="Only jobs that wait can be held.")
         await when_unlocked(lambda: self._engine.hold(jobs))
@@ -220,7 +220,7 @@ class LocalScheduler(Scheduler):
         Raises:
             JobNotFoundError, PermissionDeniedError: as for `cancel`.
         """
-        jobs = await self._own(user, job_id)
+        jobs = await self._find_own(user, job_id)
         await when_unlocked(lambda: self._engine.release(jobs))
 
     async def attach(self, user: str, job_id: str, command: str) -> None:
@@ -265,7 +265,7 @@ class LocalScheduler(Scheduler):
     async def ping(self) -> str:
         return self._engine.health()
 
-    async def _own(self, user: str, job_id: str) -> list[Job]:
+    async def _find_own(self, user: str, job_id: str) -> list[Job]:
         """Return the jobs with the id `job_id`."""
         pair = _parse_id(job_id)
         rows = await when_unlocked(lambda: self._store.named([pair]), in_thread=True) if pair else []
@@ -277,7 +277,7 @@ class LocalScheduler(Scheduler):
         return jobs
 
     async def _running(self, user: str, job_id: str) -> Job:
-        jobs = [job for job in await self._own(user, job_id) if job.state in (RUNNING, SUSPENDED)]
+        jobs = [job for job in await self._find_own(user, job_id) if job.state in (RUNNING, SUSPENDED)]
         if len(jobs) != 1:
             verb = "has several running tasks" if jobs else "is not running"
             raise InvalidRequestError(

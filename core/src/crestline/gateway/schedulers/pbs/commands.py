@@ -12,13 +12,13 @@ from crestline.gateway.schedulers.time_limit import TimeLimit
 WORDING = ErrorPatterns(
     "PBS",
     prefix=re.compile(r"^\w+: "),
-    no_answer_words=re.compile(
+    unavailable_patterns=re.compile(
         r"cannot connect to server|connection (refused|timed out|reset)|could not connect|no server|"
         r"errno=150(07|10|31|33)|timed out|server is down|communication failure",
         re.IGNORECASE,
     ),
-    no_job_words=re.compile(r"unknown job ?id|illegally formed job identifier", re.IGNORECASE),
-    no_permission_words=re.compile(
+    unknown_job_patterns=re.compile(r"unknown job ?id|illegally formed job identifier", re.IGNORECASE),
+    permission_patterns=re.compile(
         r"unauthorized request|permission denied|not authorized|no permission", re.IGNORECASE
     ),
 )
@@ -48,7 +48,7 @@ class PbsCommands(Programs):
         Raises:
             GatewayUnavailableError: PBS does not respond.
         """
-        done = await self.look(user, program, *arguments, time_limit=time_limit, max_output=max_output)
+        done = await self.run_query(user, program, *arguments, time_limit=time_limit, max_output=max_output)
         self.note(no_answer(program, done) if WORDING.is_no_answer(done) else None)
         if self.failure is not None:
             raise self.failure

@@ -54,7 +54,7 @@ class PbsScheduler(CommandScheduler[resources.Server]):
         return submission.directives(job)
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
-        names = {job.job_id for job in await self._own(user, job_id)}
+        names = {job.job_id for job in await self._find_own(user, job_id)}
 
         def convert(found: Objects) -> list[JobMetadata]:
             return [pbs_jobs.job_metadata(each, values) for each, values in found.items() if each in names]

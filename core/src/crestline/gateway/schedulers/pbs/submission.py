@@ -12,7 +12,7 @@ from crestline.gateway.schedulers.directives import mebibytes, plain_value
 from crestline.gateway.schedulers.pbs.commands import WORDING
 from crestline.gateway.schedulers.pbs.jobs import KEY_VARIABLE, is_job_id
 from crestline.model import InvalidRequestError
-from crestline.model.sbatch import split_words
+from crestline.model.sbatch import split_options
 from crestline.wire.compute import JobDescription
 from crestline.wire.iri import AttributesRequest, JobRequest
 
@@ -75,7 +75,7 @@ def _variables_of(script: str) -> list[str]:
     for line in script.split("\n")[1:]:
         if line.startswith("#PBS"):
             try:
-                words = split_words(line.removeprefix("#PBS"))
+                words = split_options(line.removeprefix("#PBS"))
             except ValueError:
                 continue  # qsub reports the error itself
             lists = [after for word, after in pairwise(words) if word == "-v"]

@@ -23,7 +23,7 @@ async def read_allocations(commands: SlurmCommands, user: str) -> list[Allocatio
     """
     accounts = sorted({each.name for each in await read_accounts(commands, user)})
     if not accounts:
-        raise _not_told("it names no account of yours")
+        raise _is_unlimited("it names no account of yours")
     try:
         output = await commands.read(
             user, "sshare", "--noheader", "--parsable2", f"--accounts={','.join(accounts)}", f"--users={user}",
@@ -31,7 +31,7 @@ async def read_allocations(commands: SlurmCommands, user: str) -> list[Allocatio
         )  # fmt: skip
     except GatewayUnavailableError as error:
         if "priority plugin" in " ".join(error.details):
-            raise _not_told("its priority plugin keeps no usage") from error
+            raise _is_unlimited("its priority plugin keeps no usage") from error
         raise
     return allocations_of(output.decode(errors="replace"), accounts, user)
 
@@ -63,7 +63,7 @@ def _amounts(cell: str) -> dict[str, float]:
     return {unit: amount for unit, _, value in pairs if (amount := decimal(value)) is not None}
 
 
-def _not_told(why: str) -> UnsupportedError:
+def _is_unlimited(why: str) -> UnsupportedError:
     return UnsupportedError(
         f"This Slurm does not report budgets: {why}.", hint="Ask the site what your accounts may use."
     )

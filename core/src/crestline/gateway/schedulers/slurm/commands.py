@@ -8,21 +8,23 @@ from collections.abc import Mapping
 from crestline.gateway.hosts import MAX_ANSWER, Completed
 from crestline.gateway.schedulers.error_patterns import ErrorPatterns
 from crestline.gateway.schedulers.programs import Programs
-from crestline.gateway.schedulers.slurm.queries import as_words
+from crestline.gateway.schedulers.slurm.queries import as_arguments
 from crestline.gateway.schedulers.time_limit import TimeLimit
 from crestline.model import GatewayUnavailableError
 
 WORDING = ErrorPatterns(
     "Slurm",
     prefix=re.compile(r"^\w+: (error: )?"),
-    no_answer_words=re.compile(
+    unavailable_patterns=re.compile(
         r"unable to contact slurm controller|socket timed out|connection (refused|timed out|failure)|zero bytes were"
         r" transmitted|problem talking to the database|persistent connection|unable to connect to|temporarily unable|"
         r"in standby mode|munge|protocol authentication error",
         re.IGNORECASE,
     ),
-    no_job_words=re.compile(r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE),
-    no_permission_words=re.compile(r"permission denied|invalid user", re.IGNORECASE),
+    unknown_job_patterns=re.compile(
+        r"invalid job id|invalid job array|no such job|job not heterogeneous", re.IGNORECASE
+    ),
+    permission_patterns=re.compile(r"permission denied|invalid user", re.IGNORECASE),
 )
 complaints, refusal, no_answer = WORDING.stderr_lines, WORDING.refusal, WORDING.unavailable
 
@@ -62,7 +64,7 @@ class SlurmCommands(Programs):
             GatewayUnavailableError: the program did not end in time, or failed through no fault of the caller.
             JobNotFoundError, PermissionDeniedError: as Slurm reports it.
         """
-        done = await self.look(user, program, *arguments, time_limit=time_limit, max_output=max_output)
+        done = await self.run_query(user, program, *arguments, time_limit=time_limit, max_output=max_output)
         if done.exit_status != 0 and _NO_ACCOUNTING not in done.stderr:
             error = refusal(program, done) or no_answer(program, done)
             self.failure = error if isinstance(error, GatewayUnavailableError) else None
@@ -77,5 +79,5 @@ class SlurmCommands(Programs):
             GatewayUnavailableError: the program did not end in time.
             TooLargeError: the output is larger than `LONGEST_OUTPUT`.
         """
-        words = [*as_words(variables), *self.limited(program, *arguments)]
+        words = [*as_arguments(variables), *self.limited(program, *arguments)]
         return await self.run(user, words, max_output=LONGEST_OUTPUT)

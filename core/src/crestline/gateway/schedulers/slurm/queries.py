@@ -47,7 +47,7 @@ def checked(program: str, arguments: Sequence[str], user: str, me: str) -> list[
     if sum(map(len, arguments)) > _LONGEST or any("\0" in each for each in arguments):
         raise InvalidRequestError("The command line is too long, or has a NUL character.", hint="Ask for less at once.")
     parsed = parse_options(arguments, QUERIES[program])
-    words = _checked_words(program, parsed.words, user, me)
+    words = _check_arguments(program, parsed.words, user, me)
     for name, _ in parsed.pairs:
         if name in _REFUSED:
             raise InvalidRequestError(f"--{name} of {program} is not served: {_REFUSED[name]}.", hint="Leave it out.")
@@ -72,12 +72,12 @@ def variables(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def as_words(environment: Mapping[str, str]) -> list[str]:
+def as_arguments(environment: Mapping[str, str]) -> list[str]:
     """Return a prefix that sets these variables for a command and unsets those that select other clusters."""
     return ["env", "-uSLURM_CLUSTERS", "-uSQUEUE_CLUSTERS", *(f"{name}={value}" for name, value in environment.items())]
 
 
-def _checked_words(program: str, words: Sequence[str], user: str, me: str) -> list[str]:
+def _check_arguments(program: str, words: Sequence[str], user: str, me: str) -> list[str]:
     if any(word.startswith("-") for word in words):
         raise InvalidRequestError("A word of the command line begins with '-'.", hint="Leave it out.")
     if program == "scontrol":

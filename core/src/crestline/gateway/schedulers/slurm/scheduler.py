@@ -79,10 +79,10 @@ class SlurmScheduler(CommandScheduler[Site]):
             await self._rest.close()
 
     async def metadata(self, user: str, job_id: str) -> list[JobMetadata]:
-        return await read_metadata(self._slurm, user, await self._own(user, job_id))
+        return await read_metadata(self._slurm, user, await self._find_own(user, job_id))
 
     async def usage(self, user: str, job_id: str) -> list[JobUsageInfo]:
-        return await read_usage(self._slurm, user, await self._own(user, job_id))
+        return await read_usage(self._slurm, user, await self._find_own(user, job_id))
 
     async def _cancel(self, user: str, job_id: str, jobs: Sequence[JobInfo]) -> None:
         if self._rest is not None:
@@ -98,7 +98,7 @@ class SlurmScheduler(CommandScheduler[Site]):
             # Slurm has no record of a task that it had not yet separated from the other pending tasks of its array.
             status = JobStatus(state="CANCELLED", state_reason="None", exit_code=0, interrupt_signal=0)
             when = msgspec.structs.replace(jobs[0].time, end=int(time.time()), elapsed=0)
-            await self._views.keep(user, CachedJob(msgspec.structs.replace(jobs[0], status=status, time=when)))
+            await self._views.record_ended(user, CachedJob(msgspec.structs.replace(jobs[0], status=status, time=when)))
 
     async def hold(self, user: str, job_id: str) -> None:
         await self._control(user, "hold", job_id)
@@ -107,7 +107,7 @@ class SlurmScheduler(CommandScheduler[Site]):
         await self._control(user, "release", job_id)
 
     async def _control(self, user: str, command: str, job_id: str) -> None:
-        await self._own(user, job_id)
+        await self._find_own(user, job_id)
         try:
             done = await self._slurm.act(user, "scontrol", command, job_id)
         finally:
@@ -127,7 +127,7 @@ class SlurmScheduler(CommandScheduler[Site]):
             raise InvalidRequestError(f"The command cannot be read: {error}.", hint="Close the quotation.") from error
         if not words or "\0" in command:
             raise InvalidRequestError("A command is required.", hint="Send a program and its arguments.")
-        jobs = await self._own(user, job_id)
+        jobs = await self._find_own(user, job_id)
         if len(jobs) != 1 or normalize_state(jobs[0].status.state) is not JobState.RUNNING:
             raise InvalidRequestError(f"Job {job_id} is not running.", hint="Wait until it runs; name one array task.")
         # srun accepts only Slurm's own number of an array task.
@@ -199,7 +199,7 @@ class SlurmScheduler(CommandScheduler[Site]):
         self, user: str, jobs: Sequence[tuple[int, CommandLine]], found: list[str | CrestlineError]
     ) -> None:
         """Run several sbatch commands in one session and store the result of each job in `found` by its number."""
-        timeout = self._patience_for(len(jobs))
+        timeout = self._submission_timeout(len(jobs))
         line, mark = combine([each for _, each in jobs], timeout)
         try:
             done = await self._slurm.run(user, line.argv, input=line.input, timeout=timeout)
@@ -214,13 +214,13 @@ class SlurmScheduler(CommandScheduler[Site]):
                 except CrestlineError as error:
                     found[number] = error
 
-    def _patience_for(self, count: int) -> float:
+    def _submission_timeout(self, count: int) -> float:
         return self._options.submit_timeout + count * _EACH
 
     async def _full_id(self, user: str, job_id: str) -> str | None:
         return job_id if job_ids.is_job_id(job_id) else None
 
-    async def _own_only(self, user: str) -> bool:
+    async def _hides_other_users(self, user: str) -> bool:
         return (await self._site(user)).private_jobs
 
     async def _find(self, user: str, tag: str) -> str | None:
@@ -276,7 +276,7 @@ class _Source(JobSource):
     def family(self, job_id: str) -> str:
         return job_ids.family(job_id)
 
-    def stands_for_many(self, job_id: str) -> bool:
+    def is_collapsed_array(self, job_id: str) -> bool:
         return "[" in job_id
 
     def element(self, entry: CachedJob, job_id: str) -> CachedJob | None:

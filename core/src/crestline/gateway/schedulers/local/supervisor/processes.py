@@ -46,7 +46,7 @@ def stop(marker: str) -> None:
         stopped |= fresh
 
 
-def end_strays(marker: str, kill_wait: float) -> None:
+def kill_orphans(marker: str, kill_wait: float) -> None:
     """End the processes of a job whose supervisor has died."""
     send(members(marker), signal.SIGTERM, signal.SIGCONT)
     deadline = time.monotonic() + kill_wait

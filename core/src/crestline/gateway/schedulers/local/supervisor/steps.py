@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
             "signal": None,
         },
     )
-    _tell(directory)
+    _send(directory)
     try:
         tasks = _start(command, count, step["id"])
         statuses = [task.wait() for task in tasks]
@@ -82,7 +82,7 @@ def run(argv: list[str]) -> int:
         exit_code=max(worst, 0),
         signal=max(-worst, 0),
     )
-    _tell(directory)
+    _send(directory)
     return 128 - worst if worst < 0 else worst
 
 
@@ -114,7 +114,7 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
-def _tell(directory: str) -> None:
+def _send(directory: str) -> None:
     task: records.Task = records.read(os.path.join(directory, records.TASK))
     records.notify(task["wake"], os.path.basename(directory))
 

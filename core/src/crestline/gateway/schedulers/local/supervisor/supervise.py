@@ -46,7 +46,7 @@ def _finalize_orphan(task: Task, record: Record) -> None:
     if not rebooted:
         from crestline.gateway.schedulers.local.supervisor import processes
 
-        processes.end_strays(task["marker"], task["kill_wait"])
+        processes.kill_orphans(task["marker"], task["kill_wait"])
     reason = "NodeRebooted" if rebooted else "SupervisorLost"
     _end(task, {**record, "state": "NODE_FAIL", "reason": reason, "end": time.time()})
 
@@ -112,25 +112,25 @@ class Supervisor:
         _become_subreaper()
         records.write(records.RECORD, self._record)
         self._script = self._fork(self._task["argv"])
-        self._tell()
+        self._report()
         while True:
             self._wait()
             self._process_requests()
             self._reap()
             if self._status is not None and not self._has_processes():
                 break
-            self._keep_time()
+            self._enforce_time_limit()
         self._finish()
 
     def _wait(self) -> None:
-        select.select([self._control, self._signals], [], [], self._patience())
+        select.select([self._control, self._signals], [], [], self._kill_wait())
         for descriptor in (self._control, self._signals):
             try:
                 os.read(descriptor, 4096)
             except BlockingIOError:
                 continue
 
-    def _patience(self) -> float | None:
+    def _kill_wait(self) -> float | None:
         moments = [moment for moment in (self._kill_at, self._limit_at()) if moment is not None]
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
@@ -139,7 +139,7 @@ class Supervisor:
             return None
         return self._resumed + self._limit - self._ran
 
-    def _keep_time(self) -> None:
+    def _enforce_time_limit(self) -> None:
         now = time.monotonic()
         limit_at = self._limit_at()
         if limit_at is not None and now >= limit_at:
@@ -177,7 +177,7 @@ class Supervisor:
                 state, exit_code, number = records.outcome(status)
                 with suppress(OSError):  # the disk is full; `_end` tries again
                     records.end_step(".", step, state=state, end=time.time(), exit_code=exit_code, signal=number)
-                self._tell()
+                self._report()
 
     def _has_processes(self) -> bool:
         if sys.platform == "linux":
@@ -202,7 +202,7 @@ class Supervisor:
             reason = f"RaisedSignal:{number}({signal.strsignal(number)})"
         elif exit_code:
             reason = "NonZeroExitCode"
-        self._leave_suspension()
+        self._resume()
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         scale = 1 if sys.platform == "darwin" else 1024
         usage: Usage = {"cpu_seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * scale}
@@ -223,7 +223,7 @@ class Supervisor:
                     error = self._do(request)
                 except OSError as problem:
                     error = str(problem)
-                self._tell(name.removesuffix(".json"), error)
+                self._report(name.removesuffix(".json"), error)
 
     def _do(self, request: Request) -> str:
         """Carry out a request and return an error message, or an empty string."""
@@ -253,17 +253,17 @@ class Supervisor:
 
             processes.send(processes.members(self._task["marker"]), signal.SIGCONT)
             self._resumed = time.monotonic()
-            self._leave_suspension()
+            self._resume()
             self._record["state"] = "RUNNING"
             records.write(records.RECORD, self._record)
         return ""
 
-    def _leave_suspension(self) -> None:
+    def _resume(self) -> None:
         if (since := self._record["suspended_since"]) is not None:
             self._record["suspended"] += time.time() - since
             self._record["suspended_since"] = None
 
-    def _tell(self, request: str = "", error: str = "") -> None:
+    def _report(self, request: str = "", error: str = "") -> None:
         records.notify(self._task["wake"], f"{os.path.basename(os.getcwd())} {request} {error}".rstrip())
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
