@@ -1,9 +1,9 @@
 """The `crestline` command: one module per command or small family of commands.
 
 `programs` lists the commands and `app` assembles them. `errors` maps failures to messages and exit codes, and `output`
-prints results. Other distributions add commands through the entry point group `crestline.commands`. Client and gateway
-are imported inside the commands that need them, so that the command starts quickly. `slurm/` has the replacements of
-Slurm's commands.
+prints results. Other distributions add commands through the entry point group `crestline.commands`. Commands import the
+client and the gateway when they run, which keeps the start-up time short. `slurm/` contains replacements for Slurm's
+commands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit with its code; the console script `crestline`."""
+    """Run a command and exit with its code. This is the console script `crestline`."""
     from crestline.cli.lazy_imports import install
     from crestline.cli.programs import find_program
     from crestline.tracing import configure

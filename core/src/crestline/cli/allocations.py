@@ -1,4 +1,4 @@
-"""`crestline allocations`: what the user's accounts may use, have used and have left."""
+"""`crestline allocations`: budget and usage of the user's accounts."""
 
 from __future__ import annotations
 

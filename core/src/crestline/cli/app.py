@@ -1,4 +1,4 @@
-"""The commands put together."""
+"""The Typer application, assembled from the built-in commands and those of other distributions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Commands(TyperGroup):
-    """Loads a command's module when the command is asked for."""
+    """A command group that imports a command's module when the command is requested."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*BUILT_IN, *sorted(installed().names - BUILT_IN.keys())]
@@ -36,23 +36,23 @@ class Commands(TyperGroup):
                 self.commands.update(get_group(module.app).commands)
             elif found := tuple(installed().select(name=cmd_name)):
                 self.commands[cmd_name] = _load(found[0])
-            else:  # so that a likely name can be suggested
+            else:  # load all commands, so that Click can suggest a similar name
                 for name in self.list_commands(ctx):
                     self.get_command(ctx, name)
         command = self.commands.get(cmd_name)
         if command is not None and not command.short_help:
-            command.short_help = first_sentence(command.help)  # else the list of commands cuts its lines
+            command.short_help = first_sentence(command.help)  # otherwise the list of commands truncates the help text
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands; of this package's none is imported for that."""
+        """Write the list of commands without importing the built-in ones."""
         others = {name: self.get_command(ctx, name).short_help for name in self.list_commands(ctx)[len(BUILT_IN) :]}
         with formatter.section("Commands"):
             formatter.write_dl([*((name, each.summary) for name, each in BUILT_IN.items()), *others.items()])
 
 
 def _load(entry: EntryPoint) -> Any:
-    """A command of another distribution; where it cannot be loaded, one that says so."""
+    """Return the command of another distribution, or one that reports why it cannot be loaded."""
     try:
         loaded = entry.load()
         if isinstance(loaded, types.FunctionType):
@@ -68,7 +68,10 @@ def _load(entry: EntryPoint) -> Any:
 
 
 def _wrapped(name: str, program: Program) -> typer.Typer:
-    """A function among the commands, for the list of them; `main` calls it before it comes to that."""
+    """Wrap a function in a Typer application, so that the list of commands shows it.
+
+    `crestline.cli.main` calls such functions directly and bypasses this wrapper.
+    """
     app = typer.Typer(add_completion=False)
 
     @app.command(
@@ -125,7 +128,7 @@ def crestline(
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; its failures become one line on stderr. Returns the exit code."""
+    """Run a command, report its failure on stderr, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     state = Invocation()
@@ -133,7 +136,7 @@ def run(arguments: list[str]) -> int:
         result = get_command(app)(arguments, "crestline", standalone_mode=False, obj=state)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except BrokenPipeError:  # the reader of our output has gone; the interpreter must not try again at exit
+    except BrokenPipeError:  # the reader has closed the pipe; prevent the interpreter from flushing again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (KeyboardInterrupt, typer.Abort):
@@ -142,7 +145,7 @@ def run(arguments: list[str]) -> int:
         return report(error, as_json=state.json or "--json" in arguments)
     except (CrestlineError, OSError) as error:
         return report(error, as_json=state.json)
-    except ExceptionGroup as group:  # of several tasks; the first failure ended the others
+    except ExceptionGroup as group:  # from a task group; the first failure cancelled the other tasks
         first = _first(group)
         if not isinstance(first, CrestlineError | OSError):
             raise

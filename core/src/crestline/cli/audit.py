@@ -1,4 +1,4 @@
-"""`crestline audit`: who did what on a gateway of this machine."""
+"""`crestline audit`: print the audit trail of a gateway on this machine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a run reports to its CI engine, in addition to its log.
+"""Report the results of a run to its CI service, in addition to the log.
 
-GitHub Actions: a notice with the job's id, outputs (`job-id`, `state`, `exit-code`, `queue-seconds`, `workdir`) and a
-table in the step's summary, through the files that `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY` name. Other engines have
-no such files, and then nothing happens here.
+On GitHub Actions, `run` writes a notice with the job's id, the outputs `job-id`, `state`, `exit-code`, `queue-seconds`
+and `workdir`, and a table in the step's summary. It writes to the files in `GITHUB_OUTPUT` and `GITHUB_STEP_SUMMARY`,
+and does nothing if these variables are unset.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGEST_REPORT = 64 * 1024 * 1024
 
 
 class Tests(msgspec.Struct):
-    """Numbers of JUnit reports, added up."""
+    """Totals of the test cases in JUnit reports."""
 
     tests: int = 0
     failures: int = 0
@@ -31,7 +31,7 @@ class Tests(msgspec.Struct):
 
 
 def count_tests(reports: list[Path]) -> Tests:
-    """Add up JUnit reports; one that cannot be read is named on stderr."""
+    """Return the totals of several JUnit reports. Unreadable reports are named on stderr and skipped."""
     total = Tests()
     for report in reports:
         try:
@@ -49,7 +49,7 @@ def count_tests(reports: list[Path]) -> Tests:
 
 
 def announce(job: Job, system: str) -> None:
-    """There is a job: say so where people look."""
+    """Report the id of the job to the CI service."""
     if os.environ.get("GITHUB_ACTIONS") == "true":
         note(f"::notice title=Crestline::Job {one_line(job.job_id)} on {one_line(system)}")
     _outputs({"job-id": job.job_id, "workdir": job.workdir})
@@ -78,14 +78,14 @@ def conclude(job: Job, code: int, tests: Tests | None) -> None:
 
 
 def queue_seconds(job: Job) -> int | None:
-    """Seconds that the job waited, where the scheduler says."""
+    """Return the seconds that the job waited in the queue, or None if the scheduler does not report it."""
     if job.times.submit is None or job.times.start is None:
         return None
     return max(0, job.times.start - job.times.submit)
 
 
 def _outputs(values: Mapping[str, str]) -> None:
-    # With an end mark that no value can hold, so that none can add an output of its own.
+    # A random delimiter, so that no value can end the block early and inject other outputs.
     end = f"end-{secrets.token_hex(8)}"
     _append(
         os.environ.get("GITHUB_OUTPUT"),

@@ -1,4 +1,4 @@
-"""`crestline clients`: who may get tokens of a gateway's built-in issuer."""
+"""`crestline clients`: OAuth2 clients of a gateway's built-in token issuer."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def _remove(config: Path | None, state_dir: Path | None, client_id: str) -
 
         clients = Clients(store)
         client = await clients.find(client_id)
-        # The keys first: if this is interrupted, it can be repeated.
+        # Revoke the keys first: if the command is interrupted, it can be repeated.
         revoked = 0 if client is None else await ApiKeys(store).revoke_of_client(client_id, client.username)
         await clients.remove(client_id)
         await gateway_store.note(store, "clients remove", f"{client_id} ({revoked} API keys)")

@@ -1,7 +1,7 @@
-"""What a shell offers at the Tab key: job ids, and paths on a system. A failure offers nothing.
+"""Shell completion of job ids and of paths on a system. If an error occurs, there are no suggestions.
 
-Shells evaluate what they are offered (zsh at once, others with the line that it completes), and names on a system were
-chosen by other people: only names without a special character are offered.
+Shells evaluate the suggestions (zsh immediately, others with the completed line), and other users choose the names of
+files on a system. For that reason, names with special characters are never suggested.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _PLAIN = re.compile(r"[\w@%+=:,./~-]+")
 _SPECIAL = re.compile(r"[^\w@%+=:,./ -]")
 
 _TIMEOUT = 3.0
-"""seconds"""
+"""Seconds before a completion gives up."""
 
 
 def complete_jobs(incomplete: str) -> list[tuple[str, str]]:
-    """Ids of the caller's jobs of the last day on the default system, with name and state."""
+    """Return the ids of the user's jobs of the last day on the default system, each with its name and state."""
 
     async def look(system: System) -> list[tuple[str, str]]:
         return [(job.job_id, _SPECIAL.sub("?", f"{job.name} {job.state}")) for job in await system.jobs()]
@@ -42,7 +42,7 @@ def complete_jobs(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_paths(incomplete: str) -> list[str]:
-    """Paths on the system that `:PATH` or `SYSTEM@SITE:PATH` names; local ones are the shell's to complete."""
+    """Complete `:PATH` and `SYSTEM@SITE:PATH` on the system. The shell itself completes local paths."""
     place = parse_remote_path(incomplete, None)
     if not place.remote:
         return []
@@ -59,7 +59,7 @@ def complete_paths(incomplete: str) -> list[str]:
 
 
 def complete_remote_paths(incomplete: str) -> list[str]:
-    """As `complete_paths`, for commands whose paths are on the system without a colon."""
+    """Complete paths of commands whose arguments are always on the system, with or without a colon."""
     if ":" in incomplete:
         return complete_paths(incomplete)
     return [path.removeprefix(":") for path in complete_paths(f":{incomplete}")]

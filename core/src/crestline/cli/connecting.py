@@ -1,4 +1,4 @@
-"""From the command line to a connected system, and from there to the end of an asynchronous command."""
+"""Connect to a system and run the asynchronous part of a command."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, retry: bool = True) -> T:
-    """Connect to `target`, do `action` there, and disconnect.
+    """Connect to `target`, run `action` there, and disconnect.
 
     Args:
-        retry: retry while the gateway does not answer; False fails soon, for a user who waits, and hands the access
-            token on to the next such command.
+        retry: whether to retry while the gateway does not respond. False is for interactive commands: it fails after a
+            few seconds, and caches the access token for the next such command.
     """
 
     async def connected() -> T:
@@ -41,7 +41,8 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, r
 
 
 def on_site_for(spec: JobSpec, target: str | None, action: Callable[[System], Awaitable[T]], *, key: str | None) -> T:
-    """As `on_system`; of `any` the system that suits the job, the same one again for the same key."""
+    """Run `action` like `on_system`. For `any`, choose the system that suits the job; equal keys give the same
+    system."""
     from crestline.client.federation import connect_any, is_any
 
     if target is None or not is_any(target):
@@ -56,7 +57,7 @@ def on_site_for(spec: JobSpec, target: str | None, action: Callable[[System], Aw
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; Ctrl-C and SIGTERM cancel it, so that it can tidy up.
+    """Run `work`. Ctrl-C and SIGTERM cancel it, so that it can clean up.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -70,7 +71,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def site_targets() -> list[str]:
-    """What `--site` takes: the sites of the sites file, with their default systems where they have one."""
+    """Return the values that `--site` accepts: the configured sites, with their default systems if they have one."""
     from crestline.client import load_sites
 
     return [f"{site.system}@{name}" if site.system else name for name, site in sorted(load_sites().items())]

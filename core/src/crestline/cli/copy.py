@@ -1,4 +1,4 @@
-"""What `cp` does with each source, as cp(1) would name the results."""
+"""`crestline cp`: transfer each source and name the results as cp(1) does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def copy_all(
     progress: Progress | None,
     json: bool,
 ) -> TransferReport:
-    """Copy every source; one that fails keeps none of the others back.
+    """Copy every source. A source that fails does not prevent the others from being copied.
 
     Raises:
         InvalidRequestError: a directory without `recursive`, or several sources and a target that is not a directory.
@@ -79,7 +79,7 @@ async def _fetch(
 
 
 def _names_a_directory(target: str) -> bool:
-    """Whether a target is spelled as a directory to copy into: what is there meanwhile must not change the meaning."""
+    """Whether the target is spelled as a directory. The spelling decides, so that a repeated command does the same."""
     return posixpath.basename(target) in ("", ".", "..")
 
 

@@ -1,4 +1,4 @@
-"""`crestline database`: the schema of a gateway's database, when its operator goes back to an earlier version."""
+"""`crestline database`: downgrade the schema of a gateway's database before its operator installs an older version."""
 
 from __future__ import annotations
 

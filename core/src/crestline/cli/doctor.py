@@ -1,4 +1,4 @@
-"""`crestline doctor`: what works between here and a system, what does not, and what to do about it."""
+"""`crestline doctor`: check the connection to a system, and print what fails and how to fix it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def doctor(
 ) -> None:
     """Check the connection to a system step by step; exit with 1 if something fails."""
     if config is not None:
-        logging.getLogger("crestline").setLevel(logging.CRITICAL)  # the checks say it all
+        logging.getLogger("crestline").setLevel(logging.CRITICAL)  # the checks report every failure themselves
         from crestline.cli.checks.gateway import check_gateway
 
         checks = check_gateway(config, user)
@@ -47,7 +47,7 @@ def doctor(
 
 
 async def _print_all(checks: AsyncIterator[Check], json: bool) -> bool:
-    """Print checks as they come; with `json` one line each. True if none failed."""
+    """Print checks as they complete, as one JSON object per line with `json`. Returns whether none failed."""
     sound = True
     async for check in checks:
         sound &= check.verdict is not Verdict.FAIL

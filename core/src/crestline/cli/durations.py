@@ -1,4 +1,4 @@
-"""Lengths of time, as people write and read them."""
+"""Parse and format durations and times for users."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds(text: str) -> int:
-    """Parse `90`, `90s`, `15m`, `8h` or `3d`; returns seconds.
+    """Parse `90`, `90s`, `15m`, `8h` or `3d` and return seconds.
 
     Raises:
         UsageError: invalid duration.
@@ -24,10 +24,10 @@ def seconds(text: str) -> int:
 
 
 def clock(length: int | None) -> str:
-    """Seconds as `[D-]HH:MM:SS`; empty for None."""
+    """Format seconds as `[D-]HH:MM:SS`. None gives an empty string."""
     return "" if length is None else format_duration(length)
 
 
 def when(moment: float | None) -> str:
-    """A time in seconds since the epoch as a local date and time; empty for None."""
+    """Format seconds since the epoch as a local date and time. None gives an empty string."""
     return "" if moment is None else datetime.fromtimestamp(moment).astimezone().isoformat(" ", "seconds")

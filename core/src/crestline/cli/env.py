@@ -1,4 +1,4 @@
-"""`crestline env`: how to reach a gateway of this machine, for a shell."""
+"""`crestline env`: shell exports that connect programs to a gateway on this machine."""
 
 from __future__ import annotations
 

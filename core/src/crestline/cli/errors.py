@@ -68,20 +68,20 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
 
 
 class UsageError(TyperException):
-    """The options contradict each other, or an argument has the wrong form."""
+    """The options contradict each other, or an argument is malformed."""
 
     exit_code = USAGE
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code for an error, by the table above."""
+    """Return the exit code for an error, from the table above."""
     if isinstance(error, TyperException):
         return error.exit_code
     return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
 
 
 def report(error: CrestlineError | OSError | TyperException, *, as_json: bool) -> int:
-    """Say on stderr what went wrong; returns the exit code."""
+    """Print an error on stderr and return its exit code."""
     message, hint, details = _describe(error)
     code = exit_code(error)
     if as_json:

@@ -1,4 +1,4 @@
-"""Imports of what an extra of the distribution brings."""
+"""Import packages of optional extras of the distribution."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from crestline.model import ConfigError
 
 @contextmanager
 def needs_extra(what: str, extra: str) -> Iterator[None]:
-    """Around imports: name the extra to install where a package of it is missing.
+    """Wrap imports, and name the extra to install if one of its packages is missing.
 
     Args:
-        what: the part that needs it, which begins the message.
-        extra: of the distribution `crestline`.
+        what: the component that needs it, as the subject of the error message.
+        extra: the name of an extra of the distribution `crestline`.
 
     Raises:
         ConfigError: a package is missing.

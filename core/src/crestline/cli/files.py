@@ -222,7 +222,7 @@ def mv(
 def _each(
     paths: list[str], site: str | None, work: Callable[[System, str], Awaitable[None]], *, json: bool = False
 ) -> None:
-    """Do the same with every path, on the system that each names."""
+    """Run the same action for every path, on the system that the path names."""
     several = Several(paths, json=json)
     for path in paths:
         place = parse_remote_path(path, site, remote=True)

@@ -1,4 +1,4 @@
-"""A job's state and both its outputs, followed together until it has ended."""
+"""Follow the state and the output of a job until it ends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NOT_STARTED = (JobState.SUBMITTED, JobState.PENDING, JobState.UNKNOWN)
 
 
 async def follow_job(system: System, job: Job, tell: RunReporter) -> Job:
-    """Tell the job's states and what it writes.
+    """Report the states of a job and everything that it writes.
 
     Returns:
-        the job as it ended, all its output told.
+        The job in its terminal state, after all its output is reported.
     """
     followed: set[str] = set()
 
@@ -38,7 +38,8 @@ async def follow_job(system: System, job: Job, tell: RunReporter) -> Job:
 
 
 async def _streams(system: System, job: Job) -> dict[str, str]:
-    """`stdout` and, where it is another file, `stderr`; nothing while the gateway does not see the job."""
+    """Return the paths of `stdout` and, if it is another file, `stderr`. Empty while the gateway does not list the
+    job."""
     try:
         files = await system.metadata(job)
     except JobNotFoundError:

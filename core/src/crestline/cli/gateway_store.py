@@ -1,4 +1,4 @@
-"""The database of a gateway, for commands that its operator runs beside it, be it served or not."""
+"""Access to the database of a gateway for operator commands, whether or not the gateway is running."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_store(config: Path | None, state_dir: Path | None) -> AsyncIterator[tuple[Store, GatewayConfig]]:
-    """The store of the gateway that has this configuration and state directory.
+    """Open the store of the gateway with this configuration and state directory.
 
     Raises:
-        ConfigError: no gateway has run there, or it is another user's.
+        ConfigError: no gateway has run there, or the state directory belongs to another user.
     """
     from crestline.gateway.config import load_config
     from crestline.gateway.state_directory import StateDirectory
@@ -43,7 +43,7 @@ async def open_store(config: Path | None, state_dir: Path | None) -> AsyncIterat
 
 
 async def note(store: Store, action: str, target: str) -> None:
-    """Put what the operator did into the audit trail."""
+    """Record an action of the operator in the audit trail."""
     from crestline.gateway.audit import AuditRecord, AuditTrail
 
     record = AuditRecord(
@@ -70,7 +70,7 @@ def _check_owner(database: Path, state_dir: Path) -> None:
         ) from None
     except PermissionError:
         raise ConfigError(f"{state_dir} cannot be read.", hint="Run this as the user who runs the gateway.") from None
-    if owner != os.geteuid():  # the files that SQLite makes beside it would be out of the gateway's reach
+    if owner != os.geteuid():  # the gateway could not read the files that SQLite would create beside it
         name = pwd.getpwuid(owner).pw_name
         raise ConfigError(
             f"{state_dir} belongs to {name}.", hint=f"Run this as that user: sudo -u {name} crestline ..."

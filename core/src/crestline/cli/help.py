@@ -1,4 +1,4 @@
-"""How commands describe themselves: `--help` without cut lines and without Python's names of types."""
+"""Help texts of commands: `--help` without truncated lines and without the names of Python types."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typer.core import TyperArgument, TyperCommand
 
 
 class PlainCommand(TyperCommand):
-    """A command whose arguments are shown as their metavar says: `JOB...`, not `{JOB...}... <list[str]>`."""
+    """A command whose usage shows arguments by their metavar: `JOB...`, not `{JOB...}... <list[str]>`."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words behind the command's name in its usage line."""
+        """Return the words after the command's name in its usage line."""
         return ["[OPTIONS]", *(_name(each) for each in self.get_params(ctx) if isinstance(each, TyperArgument))]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -30,12 +30,12 @@ class PlainCommand(TyperCommand):
 
 
 def make_app(**options: Any) -> typer.Typer:
-    """A group of commands of the command line."""
+    """Create a Typer application for a command or a group of commands."""
     return _App(rich_markup_mode=None, **options)
 
 
 def first_sentence(text: str | None) -> str:
-    """What the list of commands says of one."""
+    """Return the first sentence of a help text, for the list of commands."""
     words = " ".join((text or "").split("\n\n")[0].split())
     end = words.find(". ")
     return words if end < 0 else words[: end + 1]

@@ -1,4 +1,4 @@
-"""Work of a command that a signal may end."""
+"""Run asynchronous work that signals can cancel."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
-"""the exit status that a shell gives to a command that SIGTERM has ended"""
+"""Exit code that a shell reports for a command that SIGTERM has ended."""
 
 
 def run_interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; Ctrl-C and SIGTERM cancel it, so that it can tidy up.
+    """Run `work`. Ctrl-C and SIGTERM cancel it, so that it can clean up.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.

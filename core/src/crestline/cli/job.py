@@ -1,4 +1,4 @@
-"""`crestline job`: what is known of jobs, and how much they use of what they hold."""
+"""`crestline job`: details of jobs, and how much of their resources they use."""
 
 from __future__ import annotations
 

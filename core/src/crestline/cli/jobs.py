@@ -46,7 +46,7 @@ _HOUR = 3600
 _WEEK = 7 * 86400
 _AT_ONCE = 4
 _LOOKUPS = 100
-"""Jobs that are asked for one by one at most."""
+"""Maximum number of jobs that `ps` looks up one by one."""
 
 JobIds = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job ids.", autocompletion=complete_jobs)]
 
@@ -113,7 +113,7 @@ def ps(
             return [job for job in found if name in (None, job.name) and account in (None, job.account)]
 
     jobs = on_system(site, action, retry=False)
-    if span is not None:  # gateways know a few windows alone, and choose the next longer one
+    if span is not None:  # gateways support only some windows and round up to the next one
         begin = time.time() - span
         jobs = [job for job in jobs if job.times.end is None or job.times.end >= begin]
     if json:
@@ -126,7 +126,7 @@ def ps(
 
 
 def _is_of_list(system: System, error: CrestlineError) -> bool:
-    """Whether a plain FirecREST fails at the list itself: one that is too long, or broken by a job's name."""
+    """Whether a plain FirecREST fails to list jobs, because the list is too long or a job's name breaks its output."""
     from crestline.client.backends.messages import NotSentError
 
     is_plain = not system.capabilities
@@ -134,7 +134,8 @@ def _is_of_list(system: System, error: CrestlineError) -> bool:
 
 
 async def _jobs_without_list(system: System, *, account: str | None, all_users: bool, window: int) -> list[Job]:
-    """Those of the last hour, where that list can be had, and those that were submitted from here, asked one by one."""
+    """Return the jobs of the last hour, if they can be listed, and look up those submitted from this machine one by
+    one."""
     found: dict[str, Job] = {}
     if window > _HOUR:
         with contextlib.suppress(CrestlineError):
@@ -223,7 +224,8 @@ def logs(
                         print_json({"job_id": job, "path": path, "text": text})
                     else:
                         write(piece)
-        except (InvalidRequestError, FileMissingError):  # its file is out of what the gateway serves, or is not there
+        # the gateway does not serve the path of its output, or the file does not exist
+        except (InvalidRequestError, FileMissingError):
             await _check_started(system, job)
             async with naming_missing_directory(system, paths[0]):
                 raise
@@ -234,10 +236,10 @@ def logs(
 
 
 async def _check_started(system: System, job_id: str) -> None:
-    """Say of a job without output that it could not be started, if that is why.
+    """Raise if a job has no output because it could not be started.
 
     Raises:
-        FileMissingError: it could not.
+        FileMissingError: the job could not be started.
     """
     job = await system.job(job_id)
     if endings.launch_failed(job):
@@ -288,11 +290,11 @@ def cancel(
 
 
 def read_script(name: str) -> str:
-    """The text of a script on this machine, `-` for standard input.
+    """Return the text of a script on this machine, or of standard input for `-`.
 
     Raises:
-        OSError: it cannot be read.
-        InvalidRequestError: it is not text in UTF-8, and JSON carries no other.
+        OSError: the script cannot be read.
+        InvalidRequestError: the script is not UTF-8, the only encoding that JSON supports.
     """
     content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:

@@ -1,9 +1,9 @@
-"""The client's libraries without what they bring along: most of the time that a short command lives.
+"""Skip imports of the client's libraries that a short command does not need, as they take most of its run time.
 
-httpx imports its own command line (rich, pygments, click) wherever that can be had; pyfirecrest imports its client of
-FirecREST v1 (requests, PyJWT, cryptography) before that of v2, and with that what streams files (websockets, click).
-A finder of the import system leaves these out, or puts them off until they are used. It is for the process of a command
-alone: a program that uses `crestline.client` as a library imports all of it.
+httpx imports its own command line (rich, pygments, click) if that is installed. pyfirecrest imports its FirecREST v1
+client (requests, PyJWT, cryptography) before that of v2, and its streaming client (websockets, click). An import hook
+skips these modules, or defers them until they are used. Only commands install the hook: programs that use
+`crestline.client` as a library import everything.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.abc import Loader, MetaPathFinder
-else:  # importing importlib.abc takes longer than all the rest
+else:  # importing importlib.abc takes longer than everything else here
     Loader = MetaPathFinder = object
 
 _LEFT_OUT = "httpx._main"
-"""httpx does without it where its dependencies are not installed."""
+"""Module that httpx treats as optional, since its dependencies may not be installed."""
 _PUT_OFF = "firecrest"
-"""A package whose modules need none of the package's own code."""
+"""Package whose modules do not depend on the code in its `__init__.py`."""
 _ON_DEMAND = "streamer.streamer_client"
 
 
 def install() -> None:
-    """From now on this process imports these libraries so; what it has imported already stays as it is."""
+    """Install the import hook in this process. Modules that are already imported are unaffected."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -47,7 +47,7 @@ class _Finder(MetaPathFinder):
 
 
 class _LaterLoader(Loader):
-    """Runs a package's own code at the first access to an attribute that is not one of its modules."""
+    """A loader that runs a package's `__init__.py` at the first access to an attribute other than a submodule."""
 
     def __init__(self, spec: ModuleSpec) -> None:
         self._loader = spec.loader

@@ -11,7 +11,7 @@ from crestline.model import CrestlineError
 
 
 class Invocation:
-    """What `main` wants to know of the command that ran."""
+    """State of the running command that the error handler needs."""
 
     json = False
 
@@ -26,7 +26,7 @@ def _complete_targets(incomplete: str) -> list[str]:
 
     try:
         return [name for name in site_targets() if name.startswith(incomplete)]
-    except CrestlineError:  # a sites file that cannot be used completes nothing; the command itself will say why
+    except CrestlineError:  # no completion without a valid sites file; the command itself reports the error
         return []
 
 

@@ -1,15 +1,15 @@
-"""How a job ended, as an exit code and as a sentence."""
+"""The exit code and the description of a finished job."""
 
 from __future__ import annotations
 
 from crestline.model import Job, JobState, endings
 
 TIMED_OUT = 124
-"""as timeout(1); schedulers differ in what they report of a job that reached its time limit"""
+"""Exit code of timeout(1), used for time limits because schedulers report different codes for them."""
 
 
 def job_exit_code(job: Job) -> int:
-    """The job's own exit code; 124 at its time limit; 128 + n where signal n ended it; 1 where no code is known."""
+    """Return the job's exit code; 124 at its time limit, 128 + n if signal n ended it, and 1 if it is unknown."""
     if job.state.is_success:
         return 0
     if job.state is JobState.TIMEOUT:
@@ -20,7 +20,7 @@ def job_exit_code(job: Job) -> int:
 
 
 def describe_end(job: Job) -> str:
-    """For people, in a line of several; without a full stop."""
+    """Describe the end of a job in one line, without a full stop."""
     if endings.launch_failed(job) and (reason := endings.end_reason(job)):
         return f"{endings.describe_end(job).removesuffix('.')}: {reason}"
     has_code = job.exit_code is not None if job.state.is_success else job.state is JobState.FAILED and job.exit_code

@@ -1,4 +1,4 @@
-"""How results are printed: plain aligned columns for people, one JSON document per line for programs."""
+"""Print results: aligned columns for people, one JSON document per line for programs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 from crestline.model.text import printable, printable_output
 
 _UNSEEN = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""characters that JSON leaves as they are and terminals obey"""
+"""Characters that JSON does not escape but terminals interpret."""
 _UNFINISHED = re.compile(r"\x1b(?:\[[0-9;]{0,32})?\Z")
 _on_terminal: dict[str, TerminalText] = {}
 _NARROWEST = 12
-"""columns that a cut column keeps"""
+"""Minimum width of a truncated column."""
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON; model structs become objects with the names of their fields."""
+    """Print one line of JSON. Model structs become objects with the names of their fields."""
     import msgspec
 
     line = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
@@ -29,11 +29,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Aligned columns; those named in `right` are aligned there.
+    """Print aligned columns. Those named in `right` are right-aligned.
 
-    On a terminal that is too narrow, the widest columns are cut (`…`), so that a row stays a line; elsewhere never.
+    On a terminal that is too narrow, the widest columns are truncated (`…`), so that each row fits on one line. Output
+    to a file or a pipe is never truncated.
     """
-    from rich.cells import cell_len, set_cell_size  # characters of East Asia are two columns wide
+    from rich.cells import cell_len, set_cell_size  # East Asian characters are two columns wide
 
     cells = [[one_line("" if cell is None else str(cell)) for cell in row] for row in rows]
     table = [list(heads), *cells]
@@ -52,12 +53,12 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, right
 
 
 def one_line(text: str) -> str:
-    """`text` with control characters escaped: names that others chose must not drive the terminal."""
+    """Escape control characters in `text`: names that other users chose must not control the terminal."""
     return printable(text)
 
 
 def write(piece: str | bytes, stream: str = "stdout") -> None:
-    """Write a piece of a job's output or of a file, byte for byte; what drives a terminal is escaped on one.
+    """Write a chunk of a job's output or of a file byte for byte. On a terminal, control sequences are escaped.
 
     Args:
         stream: `stdout` or `stderr`.
@@ -72,10 +73,10 @@ def write(piece: str | bytes, stream: str = "stdout") -> None:
 
 
 class TerminalText:
-    """Text of others, in pieces, for a terminal: colours and progress bars pass, no other control sequence does.
+    """Filter chunks of untrusted text for a terminal. Only colours and progress bars may use control sequences.
 
-    A sequence that sets the title, fills the clipboard or asks the terminal for an answer, which would arrive as typed
-    input, is shown instead.
+    Escapes sequences that set the title, fill the clipboard, or make the terminal send a reply, which would arrive as
+    typed input.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class TerminalText:
         self._rest = ""
 
     def feed(self, piece: bytes) -> str:
-        """The next piece as it may be shown; the beginning of a sequence at its end is kept for the next one."""
+        """Return the next chunk, filtered. An incomplete sequence at its end is held back until the next call."""
         text = self._rest + self._decoder.decode(piece)
         cut = _UNFINISHED.search(text)
         text, self._rest = (text[: cut.start()], cut[0]) if cut else (text, "")
@@ -91,5 +92,5 @@ class TerminalText:
 
 
 def note(text: str) -> None:
-    """A remark for people, on stderr, where it does not mix with results."""
+    """Print a remark on stderr, where it does not mix with results."""
     print(one_line(text), file=sys.stderr, flush=True)

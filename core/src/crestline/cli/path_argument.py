@@ -1,4 +1,4 @@
-"""Paths on the command line: on this machine, or on a system."""
+"""Path arguments of commands, on this machine or on a system."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ _REMOTE = re.compile(r"(?P<site>[^/:@]+@[^/:@]+)?:(?P<path>.*)", re.DOTALL)
 
 
 class RemotePath(NamedTuple):
-    """A path, and where it is."""
+    """A path on this machine or on a system."""
 
     path: str
     remote: bool
     site: str | None
-    """what `--site` would say; None: the default, or this machine"""
+    """The value for `--site`. None selects the default system, or this machine."""
 
 
 def parse_remote_path(text: str, site: str | None, *, remote: bool = False) -> RemotePath:
-    """`:PATH` and `SYSTEM@SITE:PATH` are on a system; everything else is where `remote` says.
+    """Parse `:PATH` and `SYSTEM@SITE:PATH` as paths on a system. `remote` decides where other paths are.
 
-    A local file with such a name is written `./:name`.
+    Local files with a colon in their name can be written as `./:name`.
     """
     if match := _REMOTE.fullmatch(text):
         return RemotePath(match["path"], True, match["site"] or site)

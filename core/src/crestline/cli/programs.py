@@ -1,7 +1,7 @@
-"""Which commands there are: those of this package, and those that other distributions add through entry points.
+"""The list of commands: built-in ones, and those that other distributions add through entry points.
 
-An entry point of the group names a `typer.Typer`, or a function that takes the arguments and returns the exit code. The
-function is called before typer is even imported: for programs that another one starts ten times a minute.
+An entry point of the group refers to a `typer.Typer`, or to a function that takes the arguments and returns the exit
+code. Functions run without importing typer, which matters for commands that tools run several times a minute.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
 ENTRY_POINTS = "crestline.commands"
-"""the group; an entry point's name is the command's"""
+"""Entry point group of commands. The name of an entry point is the name of its command."""
 
 
 class BuiltIn(NamedTuple):
-    """A command of this package."""
+    """A built-in command."""
 
     module: str
-    """below `crestline.cli`, with an `app` that has the command"""
+    """Name of a module in `crestline.cli` with an `app` that contains the command."""
     summary: str
-    """the first sentence of its help, so that a list of the commands need not import their modules"""
+    """First sentence of the command's help, so that the list of commands does not import its module."""
 
 
 BUILT_IN = {
@@ -69,7 +69,7 @@ BUILT_IN = {
     "audit": BuiltIn("audit", "Print the audit trail, the oldest record first; with --json one record per line."),
     "database": BuiltIn("database", "Downgrade the schema of a gateway's database to that of an earlier version."),
 }
-"""in the order of `crestline --help`"""
+"""Built-in commands in the order of `crestline --help`."""
 
 Program = Callable[[list[str]], int]
 
@@ -77,19 +77,20 @@ Program = Callable[[list[str]], int]
 @cache
 def installed() -> EntryPoints:
     """Return the entry points of commands that other distributions add."""
-    from importlib.metadata import entry_points  # takes as long as all the rest of this module
+    from importlib.metadata import entry_points  # takes as long as the rest of this module
 
     return entry_points(group=ENTRY_POINTS)
 
 
 def find_program(name: str) -> Program | None:
-    """The function that another distribution adds under this name, if it is one and can be loaded."""
+    """Return the function that another distribution adds under this name, or None if there is none or it cannot be
+    loaded."""
     if name in BUILT_IN or name.startswith("-"):
         return None
     for entry in installed().select(name=name):
         try:
             loaded = entry.load()
-        except Exception:  # `app` loads it once more, and says what is wrong
+        except Exception:  # `app` loads it again and reports the error
             return None
         if isinstance(loaded, types.FunctionType):
             return loaded

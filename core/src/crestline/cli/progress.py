@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where that is a terminal."""
+"""A progress bar on stderr, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None] | None]:
-    """Yields the callback of a transfer (bytes done, bytes in all, file name); None if stderr is not a terminal."""
+    """Yield a transfer callback (bytes done, total bytes, file name), or None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

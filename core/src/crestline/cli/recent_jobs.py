@@ -1,4 +1,4 @@
-"""The jobs that `crestline submit` has started from this machine: what else is known where a system's list fails."""
+"""A record of the jobs that `crestline submit` started from this machine, for systems whose job list fails."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from crestline.client import System
 
 _LONGEST = 64 * 1024
-"""Bytes of the file; beyond, its older half goes."""
+"""Maximum size of the file in bytes. Beyond that, the older half is dropped."""
 _FRESH = 600.0
-"""Seconds after its submission in which a job may not be visible yet."""
+"""Seconds after its submission during which a job may not be visible yet."""
 
 
 def note_job(system: System, job_id: str) -> None:
-    """Write down a job; where that cannot be done, it is not known later."""
+    """Record a job. Write errors are ignored."""
     file = _file()
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -33,7 +33,7 @@ def note_job(system: System, job_id: str) -> None:
 
 
 def recent_ids(system: System, seconds: float) -> list[str]:
-    """The jobs of the last so many seconds on this system, newest first."""
+    """Return the ids of the jobs submitted to this system in the last `seconds`, newest first."""
     try:
         lines = _file().read_text().splitlines()
     except OSError:
@@ -49,7 +49,7 @@ def recent_ids(system: System, seconds: float) -> list[str]:
 
 
 def as_submitted(system: System, job_id: str) -> Job | str:
-    """The job where it was submitted lately, so that it may not be visible yet; else its id alone."""
+    """Return a submitted job if it was submitted recently and may not be visible yet, otherwise its id."""
     if job_id in recent_ids(system, _FRESH):
         return Job(job_id=job_id, state=JobState.SUBMITTED, system=system.name)
     return job_id

@@ -1,4 +1,4 @@
-"""`crestline relay`: the relay on its own, for a FirecREST that has none."""
+"""`crestline relay`: a standalone relay, for a FirecREST that has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small questions to a system that several commands ask."""
+"""Queries of a system that several commands share."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _CHUNK = 1024 * 1024
 
 
 async def check_known(system: System, job_id: str) -> None:
-    """Fail at once for an id that does not exist, where the gateway knows that for certain.
+    """Raise early for an unknown job id, if the gateway can tell for certain.
 
-    A plain FirecREST may not see a job in its first seconds, so there the monitor finds out.
+    A plain FirecREST may not list a job in its first seconds. There the job monitor decides.
 
     Raises:
         JobNotFoundError: the job does not exist.
@@ -36,16 +36,16 @@ async def check_known(system: System, job_id: str) -> None:
 
 
 async def output_files(system: System, job_id: str, *, stderr: bool = False) -> list[str]:
-    """Paths of what a job writes; several for an array.
+    """Return the paths of a job's output files, one for each task of an array.
 
     Raises:
         JobNotFoundError: the job does not exist.
-        FileMissingError: the path of its output is unknown.
+        FileMissingError: the path of the job's output is unknown.
     """
     try:
         jobs = await system.backend.jobs.metadata(job_id)
     except JobNotFoundError:
-        [job, *_] = await system.backend.jobs.get(job_id)  # accounting remembers jobs that the scheduler has forgotten
+        [job, *_] = await system.backend.jobs.get(job_id)  # accounting still lists jobs that the scheduler has dropped
         place = f"{job.workdir.rstrip('/')}/" if job.workdir else ""
         raise FileMissingError(
             f"The scheduler has forgotten where job {job_id} wrote its output.",
@@ -62,12 +62,12 @@ async def output_files(system: System, job_id: str, *, stderr: bool = False) -> 
 
 @asynccontextmanager
 async def naming_missing_directory(system: System, path: str) -> AsyncIterator[None]:
-    """Name the directory if a file is missing for want of it: the user's default one, or the one that `path` is in.
+    """If a file is not found because its directory is missing, raise an error that names the directory.
 
-    A path that ends in a slash is a directory itself.
+    This is the user's default directory, or the parent of `path`. A path that ends in a slash is the directory itself.
 
     Raises:
-        FileMissingError: a directory does not exist, or what is missing was raised inside.
+        FileMissingError: the directory does not exist, or the body raised this error.
     """
     try:
         yield
@@ -82,7 +82,7 @@ async def naming_missing_directory(system: System, path: str) -> AsyncIterator[N
 
 
 async def is_missing(system: System, path: str) -> bool:
-    """Whether the system says that a path does not exist; False also where it does not tell."""
+    """Whether the system reports that a path does not exist. False if it does not say."""
     try:
         await system.stat(path)
     except FileMissingError:
@@ -93,7 +93,7 @@ async def is_missing(system: System, path: str) -> bool:
 
 
 async def is_directory(system: System, path: str, *, follow: bool = True) -> bool:
-    """Whether a path of the system is a directory, or with `follow` a link to one; False also where nothing is."""
+    """Whether a path on the system is a directory, or with `follow` a link to one. False if it does not exist."""
     try:
         return stat.S_ISDIR((await system.stat(path, follow=follow))["mode"])
     except FileMissingError:
@@ -103,10 +103,10 @@ async def is_directory(system: System, path: str, *, follow: bool = True) -> boo
 async def read_last_lines(system: System, path: str, count: int) -> tuple[bytes, str]:
     """Return the last lines of a file, and the position from which `System.follow` continues.
 
-    A plain FirecREST hands out no part of a file by bytes: there all of it is read.
+    A plain FirecREST does not serve byte ranges, so the whole file is read there.
 
     Raises:
-        FileMissingError: there is none.
+        FileMissingError: the file does not exist.
     """
     if not system.supports_ranges:
         content = await system.read_bytes(path)
@@ -122,18 +122,18 @@ async def read_last_lines(system: System, path: str, count: int) -> tuple[bytes,
 
 
 def last_lines(content: bytes, count: int) -> bytes:
-    """The last `count` lines; what follows the last line break is one, too."""
+    """Return the last `count` lines, including an unterminated last line."""
     lines = content.split(b"\n")
-    end = [] if lines[-1] else [lines.pop()]  # the text ends with a line break
+    end = [] if lines[-1] else [lines.pop()]  # the text ends with a newline
     return b"\n".join([*lines[-count:], *end]) if count else b""
 
 
 async def read_file(system: System, path: str) -> AsyncIterator[bytes]:
-    """The content of a file on the system.
+    """Yield the content of a file on the system.
 
     Raises:
-        FileMissingError: there is none.
-        InvalidRequestError: it is a directory.
+        FileMissingError: the file does not exist.
+        InvalidRequestError: the path is a directory.
     """
     from crestline.client import Capability
 

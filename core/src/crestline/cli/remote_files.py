@@ -1,4 +1,4 @@
-"""Paths and parts of files of a system, for `crestline mcp`, `crestline page` and the commands for files."""
+"""Paths and parts of files on a system, for `crestline mcp`, `crestline page` and the file commands."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from crestline.model import CrestlineError, InvalidRequestError, PermissionDenie
 
 
 async def resolve(system: System, path: str) -> str:
-    """The absolute path, without `.` and doubled slashes.
+    """Return the absolute path, without `.` and repeated slashes.
 
     Raises:
-        InvalidRequestError: it has `..`, which may lead elsewhere than it seems behind a link.
+        InvalidRequestError: the path contains `..`, which leads elsewhere after a symbolic link.
     """
     if ".." in path.split("/"):
         raise InvalidRequestError(f"{path!r} contains `..`.", hint="Name the path without it.")
@@ -20,10 +20,10 @@ async def resolve(system: System, path: str) -> str:
 
 
 async def check_deletable(system: System, path: str) -> None:
-    """Refuse what holds all files of the user, or a whole file system, by whatever name.
+    """Refuse to delete a file system, or a directory with all files of the user, under any of its names.
 
     Raises:
-        PermissionDeniedError: it is, or holds, the user's default directory or the root of a file system.
+        PermissionDeniedError: the path is, or contains, the user's default directory or the root of a file system.
     """
     served = [place.get("path") or "/" for place in (await system.describe()).get("fileSystems") or []]
     found = await _identity(system, path)
@@ -34,13 +34,14 @@ async def check_deletable(system: System, path: str) -> None:
 
 
 def _and_above(path: str) -> list[str]:
-    """The path and the directories above it, without the root, which has one name alone."""
+    """Return the path and its parent directories, except the root directory, which has no other name."""
     parts = path.strip("/").split("/")
     return ["/" + "/".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
 async def _identity(system: System, path: str) -> tuple[int, int] | None:
-    """Device and inode, which are the same by whatever links a path leads there; None if they are not told."""
+    """Return device and inode, which are the same for every link to a file, or None if the system does not report
+    them."""
     try:
         numbers = await system.stat(path)
     except CrestlineError:
@@ -49,7 +50,10 @@ async def _identity(system: System, path: str) -> tuple[int, int] | None:
 
 
 async def read_part(system: System, path: str, start: int, length: int, size: int) -> bytes:
-    """A part of a file; of a large one on plain FirecREST by its windows, which count characters as bytes."""
+    """Read a part of a file.
+
+    For large files, plain FirecREST serves windows of the file, which count characters as bytes.
+    """
     if system.supports_ranges:
         return await system.read_range(path, start, length)
     files, most = system.backend.files, system.backend.max_direct_download

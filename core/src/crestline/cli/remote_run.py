@@ -1,4 +1,4 @@
-"""A run on a system: from the upload of its files to the exit code of its job."""
+"""A run on a system, from the upload of its files to the exit code of its job."""
 
 from __future__ import annotations
 
@@ -36,42 +36,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a run: what is uploaded before it, and downloaded after it."""
+    """The files of a run, uploaded before it and downloaded after it."""
 
     upload: list[Path]
     exclude: list[str]
     include: list[str]
     collect: list[str]
     junit: list[str]
-    """patterns of test reports, which are downloaded too"""
+    """Patterns of test reports, which are downloaded too."""
     output_dir: Path
-    """on this machine"""
+    """Directory on this machine for downloaded files."""
 
     @property
     def results(self) -> list[str]:
-        """Patterns of all that is downloaded, relative to the working directory."""
+        """Patterns of all files to download, relative to the working directory."""
         return [*self.collect, *self.junit]
 
     @property
     def names(self) -> list[str]:
-        """The same as patterns of names in `output_dir`."""
+        """Patterns of the names that the downloaded files have in `output_dir`."""
         return [Path(each).name for each in self.results]
 
     def sources(self) -> list[tuple[Path, IgnoreRules]]:
-        """What is uploaded, and what of it is left out."""
+        """Return the paths to upload, each with the rules for files to exclude."""
         from crestline.client.files import IgnoreRules
 
         return [(each, IgnoreRules(each, exclude=self.exclude, include=self.include)) for each in self.upload]
 
 
 class RemoteRun:
-    """One run.
+    """A run of one job.
 
     Args:
-        spec: the job; without a working directory the run chooses one.
-        key: names the run; None: a new run.
-        attach: resume the run of `key`; never start one.
-        detach: end once the job is submitted.
+        spec: the job. Without a working directory, the run chooses one.
+        key: the name of the run. None starts a new run.
+        attach: resume the run of `key` and never start one.
+        detach: return once the job is submitted.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RemoteRun:
         self._detach = detach
 
     async def execute(self, system: System) -> int:
-        """Find or submit the job, and follow it to its end; returns the exit code."""
+        """Find or submit the job, follow it until it ends, and return the exit code."""
         tell, files = self._tell, self._files
         workdir = await self._workdir(system)
         spec = msgspec.structs.replace(self._spec, workdir=workdir)
@@ -122,7 +122,7 @@ class RemoteRun:
         return await system.resolve_path(f"crestline-runs/{name}")
 
     async def _find(self, system: System, key: str, workdir: str, request: str) -> Job | None:
-        """The job that an earlier command has submitted; None: it is still to be submitted."""
+        """Return the job that an earlier command submitted, or None if it must be submitted."""
         note = await read_note(system, workdir)
         if note is not None and not self._attach:
             check_same_request(key, note, request)
@@ -141,7 +141,7 @@ class RemoteRun:
             self._tell.uploaded(source, report)
 
     async def _submit(self, system: System, spec: JobSpec, request: str) -> Job:
-        """Submit; an interruption is served once it is known which job to cancel."""
+        """Submit the job. If interrupted, wait for its id, then cancel it."""
         key = f"run/{self._key}" if self._key else None
         submission = asyncio.ensure_future(system.submit(spec, key=key))
         try:
@@ -154,7 +154,7 @@ class RemoteRun:
             raise
 
     async def _follow(self, system: System, job: Job) -> Job:
-        """Follow the job's output to its end; returns the job as it ended."""
+        """Follow the job's output, and return the job in its terminal state."""
         from crestline.cli.follow import follow_job
 
         try:
@@ -165,7 +165,8 @@ class RemoteRun:
             raise
 
     async def _download(self, system: System, workdir: str, job: Job) -> int:
-        """Download the results; returns the job's exit code, or that of the first failure here if the job succeeded."""
+        """Download the results and return the job's exit code, or that of the first failed download if the job
+        succeeded."""
         code = job_exit_code(job)
         for each in self._files.results:
             pattern = f"{workdir}/{each}"
@@ -185,7 +186,7 @@ async def _cancel_submitted(system: System, submission: asyncio.Future[Job]) -> 
 
 
 async def _surely(work: Awaitable[None]) -> None:
-    """Do it to the end, whatever further signals say: CI engines send SIGINT, and soon SIGTERM."""
+    """Await `work` to its end, despite further cancellation: CI services send SIGINT, and soon after it SIGTERM."""
     task = asyncio.ensure_future(work)
     while not task.done():
         try:

@@ -1,4 +1,4 @@
-"""The options that describe a job, shared by `submit` and `run`; named as sbatch names them."""
+"""Options that describe a job, shared by `submit` and `run` and named as in sbatch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _option(kind: Any, *names: str, **described: Any) -> Any:
     return Annotated[kind, typer.Option(*names, rich_help_panel=_PANEL, **described)]
 
 
-# Field of JobSpec -> its option.
+# Fields of JobSpec and their options.
 _OPTIONS: Mapping[str, Any] = {
     "name": _option(str | None, "--name", "--job-name", "-J", help="Name of the job."),
     "account": _option(str | None, "--account", "-A", help="Account to charge."),
@@ -47,7 +47,7 @@ _EMPTY: Mapping[str, Any] = {"exclusive": False, "workdir": "", "environment": [
 
 
 def resource_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options above; it receives them as `resources`, ready to be fields of a `JobSpec`."""
+    """Add the options above to `command`, which receives their values as `resources`, keyed by field of `JobSpec`."""
     signature = inspect.signature(command, eval_str=True)
     own = [each for each in signature.parameters.values() if each.name != "resources"]
     keyword = inspect.Parameter.KEYWORD_ONLY

@@ -1,4 +1,4 @@
-"""`crestline run`: a command or a script on a system, as if it ran here."""
+"""`crestline run`: run a command or a script on a system as if it ran here."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def run(
 
 
 def _check(command: list[str] | None, script: str | None, key: str | None, site: str | None, *, attach: bool) -> None:
-    """Refuse options that do not go together."""
-    if key == "":  # such as an unset variable's: each run would be a new one, against what the option promises
+    """Reject options that contradict each other."""
+    if key == "":  # for example an unset variable: every run would be a new one, which is not what the user intends
         raise UsageError("--key is empty: name the run, or leave the option out.")
     if attach and not key:
         raise UsageError("--attach needs the --key of the run.")

@@ -1,4 +1,4 @@
-"""Runs that have a key: where they work, and how a later command finds the job of an earlier one."""
+"""Runs with a key: their working directories, and how later commands find their jobs."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from crestline.client.files import IgnoreRules
 
 _NOTE = ".crestline-run"
-"""file in the working directory with a `RunNote`"""
+"""File in the working directory that contains a `RunNote`."""
 
 
 class RunNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of the run that works in a directory."""
+    """Record of the run that uses a working directory."""
 
     request: str = ""
-    """digest of what was asked for, see `digest_request`"""
+    """Digest of the request, see `digest_request`."""
     job_id: str | None = None
-    """None before it is submitted"""
+    """Id of the job. None before its submission."""
 
 
 def digest_request(
     spec: JobSpec, uploads: Iterable[tuple[Path, IgnoreRules]], output_dir: Path, results: Sequence[str]
 ) -> str:
-    """Digest of a run: script, resources, and names and content of what it uploads.
+    """Return a digest of a run: its script, its resources, and the names and contents of the files to upload.
 
     Args:
-        output_dir: where the run puts its results, which do not count as part of the request.
-        results: patterns of their names.
+        output_dir: the directory for the results of the run, which are not part of the request.
+        results: patterns of the names of the results.
     """
     from crestline.client.files.local import local_errors
     from crestline.client.files.tree import scan
@@ -69,7 +69,7 @@ def _is_result(path: Path, output_dir: Path, results: Sequence[str]) -> bool:
 
 
 def check_same_request(key: str, note: RunNote, request: str) -> None:
-    """Refuse a key that already names another run, as the gateway does for a single submission.
+    """Reject a key that already names another run, as the gateway does for single submissions.
 
     Raises:
         ConflictError: script, resources or uploaded files differ.
@@ -82,19 +82,19 @@ def check_same_request(key: str, note: RunNote, request: str) -> None:
 
 
 async def keyed_workdir(system: System, key: str) -> str:
-    """The working directory of the run called `key`, the same in every process."""
+    """Return the working directory of the run `key`, which is the same in every process."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "-", key)[:60].lstrip(".-")
     digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:10]
     return await system.resolve_path(f"crestline-runs/{readable}-{digest}")
 
 
 async def write_note(system: System, workdir: str, note: RunNote) -> None:
-    """Write down, beside the files, which run this is and which job it has."""
+    """Record the run and its job in the working directory."""
     await system.write_text(f"{workdir}/{_NOTE}", f"{msgspec.json.encode(note).decode()}\n")
 
 
 async def read_note(system: System, workdir: str) -> RunNote | None:
-    """What `write_note` wrote down, if anything."""
+    """Return the record that `write_note` wrote, or None if it is missing or invalid."""
     try:
         text = await system.read_text(f"{workdir}/{_NOTE}")
     except FileMissingError:
@@ -106,10 +106,10 @@ async def read_note(system: System, workdir: str) -> RunNote | None:
 
 
 async def find_job(system: System, key: str, workdir: str = "") -> str:
-    """The job of the run called `key`, also where its submission was the last thing that its process did.
+    """Return the id of the job of the run `key`, even if its process died right after the submission.
 
     Raises:
-        JobNotFoundError: there is none.
+        JobNotFoundError: the run has no job.
     """
     place = await system.resolve_path(workdir) if workdir else await keyed_workdir(system, key)
     if (note := await read_note(system, place)) is not None and note.job_id:

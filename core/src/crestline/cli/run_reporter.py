@@ -1,4 +1,4 @@
-"""What `run` tells while it works: remarks on stderr and output as it comes, or all of it as lines of JSON."""
+"""Progress reports of `run`: remarks on stderr with the job's output, or everything as JSON lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 8
-"""names in one sentence"""
+"""Maximum number of names in one sentence."""
 
 
 class RunReporter:
@@ -48,8 +48,8 @@ class RunReporter:
         self._print("attached", f"Job {job.job_id} found in {workdir}.", job_id=job.job_id, workdir=workdir)
 
     def state(self, event: JobEvent) -> None:
-        """Report a change of the job's state, but for its submission and its end."""
-        if event.state.is_terminal or event.state is JobState.SUBMITTED:  # said elsewhere
+        """Report a change of the job's state, except for its submission and its end."""
+        if event.state.is_terminal or event.state is JobState.SUBMITTED:  # other methods report these
             return
         reason = "" if event.reason in ("", "None") else f" ({event.reason})"
         self._print(
@@ -61,7 +61,7 @@ class RunReporter:
         )
 
     def output(self, stream: str, text: str) -> None:
-        """Pass on a piece of the job's output; `stream` is `stdout` or `stderr`."""
+        """Print a chunk of the job's output. `stream` is `stdout` or `stderr`."""
         if self._json:
             print_json({"event": "output", "stream": stream, "text": text})
             return

@@ -13,10 +13,10 @@ _ALL = ", ".join(sorted(SCOPES))
 
 
 def read_scopes(words: list[str] | None) -> list[Scope] | None:
-    """What was named; None where nothing was.
+    """Return the scopes with these names, or None if there are no names.
 
     Raises:
-        UsageError: the scope does not exist.
+        UsageError: unknown scope.
     """
     known = {scope: scope for scope in SCOPES}
     try:

@@ -1,4 +1,4 @@
-"""`crestline serve`: a gateway on this machine."""
+"""`crestline serve`: run a gateway on this machine."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from crestline.gateway.state_directory import Endpoint, StateDirectory
 
 SITE = "local"
-"""under this name the gateway stands in the sites file; the latest one started has it"""
+"""Name of the gateway in the sites file. It refers to the gateway that started last."""
 
 app = make_app()
 
 
 class LogFormat(StrEnum):
-    """What a line of the log is."""
+    """Format of the lines of the log."""
 
     TEXT = "text"
     JSON = "json"
@@ -96,14 +96,14 @@ def serve(
         return load_config(config, **given, **switches)
 
     settings = read_config()
-    if sign_in_link is None:  # what is written to a file or a journal stays readable for longer than a screen
+    if sign_in_link is None:  # a file or a journal stays readable for longer than a screen
         sign_in_link = sys.stdout.isatty() and not json
     try:
         reload = read_config if config else None
         server = _bind(settings, log_level, log_format, reload, with_sign_in_link=sign_in_link)
         with suppress(KeyboardInterrupt):
             server.run_forever(lambda: _announce(settings, server, json))
-    except (ConfigError, ExceptionGroup) as error:  # of several systems that start at the same time
+    except (ConfigError, ExceptionGroup) as error:  # from several systems that start concurrently
         if (other := _running(settings)) is not None:
             raise ConfigError(
                 f"A gateway already serves {settings.state_dir} at {other.url}, as process {other.pid}.",
@@ -113,7 +113,7 @@ def serve(
 
 
 def _running(settings: GatewayConfig) -> Endpoint | None:
-    """The gateway that serves this state directory in another process, if any."""
+    """Return the endpoint of another process that serves this state directory, if any."""
     from crestline.gateway.state_directory import StateDirectory
 
     try:
@@ -142,7 +142,7 @@ def _bind(
 
 
 def _announce(settings: GatewayConfig, server: Server, json: bool) -> None:
-    """Say how to connect, for programs of this machine in files, for people on stdout. Secrets stay in their file."""
+    """Publish how to connect, in files for programs on this machine and on stdout for people. Prints no secrets."""
     from crestline.gateway.state_directory import Endpoint, StateDirectory
 
     state_dir = StateDirectory(settings.state_dir)

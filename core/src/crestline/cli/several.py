@@ -1,4 +1,4 @@
-"""The same work for each of several arguments."""
+"""Run the same work for several arguments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from crestline.model import CrestlineError
 
 
 class Several:
-    """Lets no argument keep the others back: an error that concerns one is reported, and the command fails at the end.
+    """Continues with the other arguments if one of them fails. Errors are reported, and the command fails at the end.
 
     Args:
         names: the arguments as the user wrote them.
-        json: errors are JSON objects.
+        json: report errors as JSON objects.
     """
 
     def __init__(self, names: Sequence[str], *, json: bool = False) -> None:
@@ -24,7 +24,7 @@ class Several:
 
     @contextmanager
     def one(self, name: str) -> Iterator[None]:
-        """Work on one argument; an error that concerns it alone waits for `raise_any`."""
+        """Process one argument. An error that concerns only this argument is held back for `raise_any`."""
         from crestline.client.files.failures import concerns_one
 
         try:
@@ -38,10 +38,10 @@ class Several:
             self._failure = error
 
     def raise_any(self) -> None:
-        """Fail if any argument did.
+        """Raise if any argument failed.
 
         Raises:
-            CrestlineError: the last failure; those before it are reported already.
+            CrestlineError: the last failure. Earlier ones are already reported.
         """
         if self._failure is not None:
             raise self._failure

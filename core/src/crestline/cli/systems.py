@@ -1,4 +1,4 @@
-"""`crestline systems`: what is there, and how it is."""
+"""`crestline systems`: list systems and their health."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def systems(site: Site = None, json: Json = False) -> None:
 
 
 def health(system: dict[str, Any]) -> str:
-    """`ok`, or what is wrong with a system, of its entry in `/status/systems`."""
+    """Summarize the health of an entry of `/status/systems`: `ok`, or the problem."""
     services = system.get("servicesHealth")
     if not services:
         return "not probed"
@@ -68,7 +68,7 @@ async def _ask_all(sites: dict[str, client.Site]) -> list[tuple[str, list[dict[s
     async def ask(name: str, site: client.Site) -> tuple[str, list[dict[str, Any]] | CrestlineError]:
         from crestline.client import Policy, RetryPolicy, list_systems
 
-        # One site that is down must not keep the others waiting for long.
+        # A site that does not respond must not delay the others for long.
         quick = Policy(retry=RetryPolicy(attempts=1, total_timeout=10, connect_timeout=5, read_timeout=10))
         try:
             check_listening(site.url)

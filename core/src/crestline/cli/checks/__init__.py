@@ -1,4 +1,5 @@
-"""What `crestline doctor` looks at: `connection` from here to a system, `gateway` a gateway's configuration."""
+"""The checks of `crestline doctor`: `connection` checks the connection to a system, `gateway` a gateway's
+configuration."""
 
 from crestline.model.checks import Check, Verdict, failed
 

@@ -1,4 +1,4 @@
-"""What time a server says it is."""
+"""The time that a server reports."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 MAX_SKEW = 20
-"""seconds that clocks may differ before tokens look expired or not yet valid"""
+"""Maximum clock difference in seconds. Beyond it, tokens seem expired or not yet valid."""
 
 
 def date_of(answer: httpx.Response) -> float | None:
-    """The `Date` of an answer in seconds since the epoch; None without one that can be read."""
+    """Return the `Date` of a response in seconds since the epoch, or None if it is missing or malformed."""
     try:
         return parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""From the sites file over the gateway to a system's scheduler and files, each step on the one before."""
+"""Check the connection step by step: sites file, gateway, scheduler, files. Each step requires the one before."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _APIS = {
     "firecrest": ("FirecREST", "Does the URL end where the API begins (often /firecrest/v2)?"),
     "iri": ("the IRI Facility API", "Does the URL end before /api/v1, or with /v1 or /v2?"),
 }
-"""names of the APIs, by a site's `api`, and what to ask when they are not found"""
+"""Names of the APIs by a site's `api`, each with a question for the case that the API is not found."""
 
 _PATIENCE = Policy(retry=RetryPolicy(attempts=1, total_timeout=20))
 
 
 async def check_connection(target: str | None) -> AsyncIterator[Check]:
-    """All checks, until one makes the next ones pointless."""
+    """Run the checks until one fails on which the following ones depend."""
     if target or site_from_environment() is None:
         yield _sites_file()
     try:
@@ -99,11 +99,11 @@ def _site(site: Site) -> Check:
 
 @dataclass(frozen=True)
 class _FoundApi:
-    """What answers at a URL.
+    """The API that a URL serves.
 
     Attributes:
-        name: a value of a site's `api`; empty if it is neither of those that are known here.
-        version: of the API, or of the server.
+        name: a value of a site's `api`. Empty if the API is unknown.
+        version: the version of the API, or of the server.
     """
 
     name: str = ""
@@ -111,10 +111,10 @@ class _FoundApi:
 
 
 async def _find_api(http: httpx.AsyncClient, url: str, liveness: httpx.Response) -> _FoundApi:
-    """The API behind a site's URL.
+    """Identify the API behind a site's URL.
 
     Args:
-        liveness: the answer to FirecREST's `/status/liveness`; a gateway names its version in every answer.
+        liveness: the response to FirecREST's `/status/liveness`. A gateway adds its version to every response.
     """
     base = url.rstrip("/")
     for version in ("2", "1"):
@@ -197,7 +197,7 @@ def _large_files(system: System) -> Check:
 
 
 async def _write_test(system: System) -> Check:
-    """Write, read and remove a file in the default directory."""
+    """Write, read and delete a file in the default directory."""
     name = f".crestline-doctor-{secrets.token_hex(4)}"
     path = await system.resolve_path(name)
     content = secrets.token_bytes(64)

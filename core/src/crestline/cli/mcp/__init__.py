@@ -1,7 +1,7 @@
-"""`crestline mcp`: a system's jobs and files as tools of the Model Context Protocol, for agents.
+"""`crestline mcp`: a Model Context Protocol server for the jobs and files of a system.
 
-`tools` has the tools, `server` has their schemas and their errors. They need the extra
-`crestline[mcp]`, and are imported when the command runs.
+`tools` implements the tools, `server` defines their schemas and errors. They require the extra `crestline[mcp]`, and
+are imported when the command runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crestline.cli.help import make_app
 from crestline.cli.options import Site
 
 ACTIONS = ("submit", "cancel", "write", "delete")
-"""what changes something, and is a dry run unless it is allowed"""
+"""Actions that change something. They are dry runs unless `--allow` names them."""
 
 app = make_app()
 
@@ -43,10 +43,11 @@ def mcp(
 
     from crestline.client.config import find_site
 
-    find_site(site)  # an unknown site ends the command; a gateway that is down does not
+    find_site(site)  # an unknown site ends the command, an unavailable gateway does not
     with needs_extra("`crestline mcp`", "mcp"):
         from crestline.cli.mcp.server import make_server
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")  # else the SDK draws boxes on stderr
-    # A thread waits for stdin, so an interrupted event loop would wait for it; nothing is lost by ending at once.
+    # otherwise the SDK logs in boxes on stderr
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # A thread blocks on stdin, and an interrupted event loop would wait for it. Nothing is lost by exiting immediately.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(make_server(site, allowed).run_stdio_async())

@@ -1,4 +1,4 @@
-"""The MCP server: the tools with their schemas, and what their failures look like."""
+"""The MCP server: the schemas of the tools, and their error messages."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _CHANGES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempote
 
 
 def make_server(target: str | None, allowed: frozenset[str]) -> MCPServer[Any]:
-    """The server for one site.
+    """Create the server for one site.
 
     Args:
-        target: the site, or the only system, that the tools reach; as `--site` takes it.
-        allowed: the actions that are more than dry runs.
+        target: the site, or the single system, that the tools use, as `--site` accepts it.
+        allowed: the actions that are not limited to dry runs.
     """
     tools = Tools(target, allowed)
     reads = (tools.list_systems, tools.list_jobs, tools.show_job, tools.tail_log, tools.list_files, tools.read_file)
@@ -52,10 +52,10 @@ class _Server(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool; its failures say their type, what happened and what to do.
+        """Call a tool. Error messages contain the type of the error, what happened, and what to do.
 
         Raises:
-            ToolError: the call failed, or has an argument that the tool does not know, which the SDK would ignore.
+            ToolError: the call failed, or it has an argument unknown to the tool, which the SDK would ignore.
         """
         known = self._arguments.get(name)
         if known is not None and (unknown := sorted(arguments.keys() - known)):

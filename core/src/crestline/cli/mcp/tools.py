@@ -1,4 +1,4 @@
-"""The tools: each opens the system, does one thing, and answers with a bounded object."""
+"""The tools. Each connects to the system, performs one action, and returns an object of bounded size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POLICY = Policy(retry=RetryPolicy(attempts=2, total_timeout=15))
 _MOST_BYTES = 65536
 _MOST_SCRIPT = 16384
 _MOST_WORDS = 500
-"""characters of a name or a reason in a list"""
+"""Maximum number of characters of a name or a reason in a list."""
 _LONGEST_PATH = 4096
 
 SystemName = Annotated[str, Field(max_length=100, description="A name from list_systems; empty: the default.")]
@@ -49,7 +49,7 @@ Word = Annotated[str, Field(max_length=255)]
 
 
 def visible(text: str) -> str:
-    """`text` with invisible characters escaped, so that a person sees all that an agent reads."""
+    """Escape invisible characters in `text`, so that a person sees everything that an agent reads."""
     return printable(text, keep="\n\t")
 
 
@@ -57,8 +57,8 @@ class Tools:
     """The tools of one site.
 
     Args:
-        target: the site, or the only system, that they reach.
-        allowed: the actions that are more than dry runs.
+        target: the site, or the single system, that the tools use.
+        allowed: the actions that are not limited to dry runs.
     """
 
     def __init__(self, target: str | None, allowed: frozenset[str]) -> None:
@@ -68,7 +68,8 @@ class Tools:
 
     @asynccontextmanager
     async def _open(self, name: str) -> AsyncIterator[System]:
-        site, default = find_site(self._target)  # each time: keys expire, and the file gets new ones
+        # read again for every call, since keys expire and are replaced in the file
+        site, default = find_site(self._target)
         if name and self._is_one_system and name.casefold() != (default or "").casefold():
             raise PermissionDeniedError(f"This server reaches {default} alone.", hint="Leave `system` out.")
         await asyncio.to_thread(check_listening, site.url)
@@ -76,7 +77,7 @@ class Tools:
             yield system
 
     def _rehearse(self, action: str, would: str, **more: Any) -> dict[str, Any] | None:
-        """The answer of a dry run; None if the action is allowed."""
+        """Return the result of a dry run, or None if the action is allowed."""
         if action in self._allowed:
             return None
         hint = f"Nothing has happened. The user allows it by starting `crestline mcp` with --allow {action}."
@@ -267,7 +268,7 @@ def _summary(job: Job) -> dict[str, Any]:
 
 
 def _bounded(answer: dict[str, Any], most: int = _MOST_WORDS) -> dict[str, Any]:
-    """Without what is empty, and with visible texts of at most so many characters."""
+    """Drop empty fields, escape invisible characters, and truncate texts to `most` characters."""
     return {key: _short(value, most) for key, value in answer.items() if value not in (None, "", {})}
 
 

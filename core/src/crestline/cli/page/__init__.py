@@ -1,7 +1,7 @@
-"""`crestline page`: the gateway's page before a site that has none, such as a plain FirecREST or an IRI facility.
+"""`crestline page`: the gateway's page for sites that have none, such as a plain FirecREST or an IRI facility.
 
-`server` answers what the page asks, `remote` does it by the client, `messages` writes it as the page expects. It needs
-the extra `crestline[gateway]`, and is imported when the command runs.
+`server` answers the page's requests, `remote` forwards them with the client, and `messages` converts the results to the
+format of the page. They require the extra `crestline[gateway]`, and are imported when the command runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Jobs and files of the client as messages of FirecREST, which the page reads."""
+"""Convert the client's jobs and files to FirecREST messages, the format that the page reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LETTERS = {FileType.DIRECTORY: "d", FileType.LINK: "l"}
 
 
 def job_info(job: Job) -> JobInfo:
-    """Return a job as FirecREST lists it, with the normalised state where the site has no word of its own."""
+    """Return a job as FirecREST lists it, with the normalised state if the site reports no raw state."""
     times = job.times
     return JobInfo(
         job_id=job.job_id,
@@ -57,7 +57,7 @@ def job_metadata(job: Job) -> JobMetadata:
 
 
 def job_spec(job: JobDescription) -> JobSpec:
-    """Return what the page's form asks for; resources stand in the script."""
+    """Return the job that the page's form describes. The script contains its resources."""
     return JobSpec(
         script=job.script, workdir=job.working_directory, name=job.name, account=job.account, partition=job.partition
     )
@@ -78,7 +78,7 @@ def file_entry(file: File) -> FileEntry:
 
 
 def system_entry(entry: dict[str, Any], workdir: str) -> dict[str, Any]:
-    """Return a system's entry with the user's directory as the file system where the page begins."""
+    """Return a system's entry, with the user's directory as the file system that the page opens first."""
     trees = [
         {**tree, "defaultWorkDir": False} for tree in entry.get("fileSystems") or [] if tree.get("path") != workdir
     ]
@@ -86,7 +86,7 @@ def system_entry(entry: dict[str, Any], workdir: str) -> dict[str, Any]:
 
 
 def silent_site(name: str, api: str, message: str) -> dict[str, Any]:
-    """Return an entry for a site that does not answer."""
+    """Return an entry for a site that does not respond."""
     return {
         "name": name,
         "api": api,

@@ -1,4 +1,4 @@
-"""The systems of sites, as the page uses them: connections, parts of files, uploads that come in parts."""
+"""The systems of the page's sites: connections, partial reads, and uploads in parts."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from crestline.single_flight import SingleFlight
 _PART = 4 * 1024 * 1024
 _MOST_OFFERS = 100
 _LIST_TTL = 3.0
-"""seconds that a list of jobs serves all tabs"""
+"""Seconds that a fetched list of jobs is reused, for all tabs of the page."""
 
 
 class Remote:
-    """The systems of sites. Use it in one event loop, and close it."""
+    """The systems of one or more sites. Use it in a single event loop, and close it."""
 
     def __init__(self, sites: Mapping[str, Site], only: str | None = None) -> None:
         """Prepare the connections.
 
         Args:
-            sites: by name, for systems named `system@site`; or the only one under an empty name, whose systems have
-                their own names.
-            only: the system that the page shows; None: every system of the sites.
+            sites: the sites by name, for systems named `system@site`. Alternatively a single site with an empty name,
+                whose systems keep their own names.
+            only: the system that the page shows. None shows every system of the sites.
         """
         self._sites = sites
         self._only = only
         self.is_closing = asyncio.Event()
-        """set once no request should wait any longer"""
+        """Set at shutdown, so that requests stop waiting."""
         self._open = AsyncExitStack()
         self._systems: SingleFlight[str, System] = SingleFlight()
         self._lists: SingleFlight[tuple[str, ...], bytes] = SingleFlight(ttl=_LIST_TTL, max_size=64)
@@ -61,16 +61,17 @@ class Remote:
         self._folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="crestline-page-")))
 
     async def close(self) -> None:
-        """Close all connections and drop what was not uploaded as a whole."""
+        """Close all connections and discard incomplete uploads."""
         await self._open.aclose()
 
     async def entries(self) -> list[dict[str, Any]]:
-        """The systems, as `/status/systems` shows them."""
+        """Return the entries of all systems, as in `/status/systems`."""
         parts = await map_concurrently(self._entries_of, list(self._sites), 8)
         return [entry for part in parts for entry in part]
 
     async def _entries_of(self, name: str) -> list[dict[str, Any]]:
-        """The entries of a site; of several, one that does not answer is shown with its error, beside the others."""
+        """Return the entries of a site. If there are several sites, an unavailable site becomes an entry with its
+        error."""
         site = self._sites[name]
         try:
             found = await list_systems(site, QUICK if name else None)
@@ -85,17 +86,17 @@ class Remote:
         return await map_concurrently(self._entry, [{**each, "api": site.api} for each in found], 8)
 
     async def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """The entry of a system; one that does not answer is shown as it is, beside the others."""
+        """Return the entry of a system, unchanged if the system does not respond."""
         try:
             return system_entry(entry, await (await self.system(entry["name"])).default_workdir())
         except CrestlineError:
             return entry
 
     async def system(self, name: str) -> System:
-        """A connection to a system, made once.
+        """Return the connection to a system, opened on first use.
 
         Raises:
-            SystemNotFoundError: the page does not show it.
+            SystemNotFoundError: the page does not show this system.
         """
         if self._only is not None and name.casefold() != self._only.casefold():
             raise SystemNotFoundError(f"This page shows {self._only} alone.", hint="Start another one for that system.")
@@ -108,7 +109,7 @@ class Remote:
         )
 
     async def jobs(self, name: str, ids: tuple[str, ...], window: int | None) -> bytes:
-        """The JSON of a list of jobs, at most some seconds old."""
+        """Return a list of jobs as JSON, at most a few seconds old."""
 
         async def fetch() -> bytes:
             system = await self.system(name)
@@ -118,7 +119,7 @@ class Remote:
         return await self._lists.get((name, str(window), *ids), fetch)
 
     async def submit(self, name: str, spec: JobSpec, key: str) -> str:
-        """Submit a job once and return its id; a key that this page has sent before finds the job of the first time."""
+        """Submit a job and return its id. A key that this page has used before returns the existing job."""
         is_new = key not in self._keys
         self._keys.add(key)
         system = await self.system(name)
@@ -128,7 +129,7 @@ class Remote:
         return job.job_id
 
     def offer(self, name: str, path: str) -> str:
-        """A secret that fetches a file once, without the page's token: a browser's own download sends none."""
+        """Return a single-use secret for a download. Browsers send downloads without the page's token."""
         while len(self._offers) >= _MOST_OFFERS:
             del self._offers[next(iter(self._offers))]
         ticket = secrets.token_urlsafe(32)
@@ -136,10 +137,10 @@ class Remote:
         return ticket
 
     def redeem(self, ticket: str) -> tuple[str, str]:
-        """The system and the path of an offer, which is gone then.
+        """Return the system and the path of a download, and invalidate its secret.
 
         Raises:
-            FileMissingError: there is none.
+            FileMissingError: the secret is invalid or already used.
         """
         try:
             return self._offers.pop(ticket)
@@ -147,11 +148,11 @@ class Remote:
             raise FileMissingError("The download was fetched already.", hint="Press Download again.") from None
 
     async def open(self, system: System, path: str) -> RemoteFile:
-        """Open a file, which is read as it is asked for."""
+        """Open a file, whose content is read on demand."""
         return RemoteFile(system, path, await system.stat(path), self._folder)
 
     async def tar(self, system: System, path: str) -> AsyncIterator[bytes]:
-        """A directory as a tar archive."""
+        """Yield a directory as a tar archive."""
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             tree, archive = Path(folder, "tree"), Path(folder, "archive.tar")
             await system.download(path, tree)
@@ -165,14 +166,14 @@ class Remote:
                 yield chunk
 
     def upload(self, upload_id: str) -> Path:
-        """The local file of an upload whose parts are not all there."""
+        """Return the local file that collects the parts of an upload."""
         return self._folder / hashlib.sha256(upload_id.encode()).hexdigest()
 
     async def receive(self, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> Path:
         """Append a part to an upload.
 
         Raises:
-            ConflictError: it begins elsewhere than the last one has ended.
+            ConflictError: the part does not begin at the end of the previous one.
         """
         file = self.upload(upload_id)
         size = file.stat().st_size if file.exists() else 0
@@ -184,10 +185,10 @@ class Remote:
         return file
 
     async def send(self, system: System, file: Path, path: str, sha256: str | None) -> None:
-        """Upload a received file and drop the local copy.
+        """Upload a received file and delete the local copy.
 
         Raises:
-            TransferError: it has another SHA-256 than the browser says.
+            TransferError: the SHA-256 of the file differs from the browser's.
         """
         try:
             if sha256 is not None:
@@ -201,7 +202,7 @@ class Remote:
 
 
 class RemoteFile(OpenFile):
-    """A file of a system, read by parts where the site can, and else by one download."""
+    """A file of a system, read in parts if the site supports ranges, otherwise with one download."""
 
     def __init__(self, system: System, path: str, numbers: dict[str, int], folder: Path) -> None:
         if numbers["mode"] & 0o170000 != 0o100000:

@@ -1,4 +1,4 @@
-"""A server on this machine that shows the gateway's page and answers what it asks, by the client."""
+"""A local server that shows the gateway's page and forwards its requests to a site with the client."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ from crestline.wire.extensions import CHECKSUM_HEADER, UPLOAD_COMPLETE_HEADER, U
 from crestline.wire.filesystem import MakeDirectoryRequest
 
 _INTERVAL = 3.0
-"""seconds between two looks at the jobs while a tab waits for a change"""
+"""Seconds between two polls of the jobs while a tab waits for a change."""
 _LONGEST_WAIT = 20
 _DONE = "page-done"
-"""the id of the transfer job that the page asks for after a move or copy, which has ended by then"""
+"""Job id for the page's moves and copies, which have finished when the page asks for their transfer job."""
 
 _LISTS: dict[str, tuple[str, Callable[[System], Awaitable[list[Any]]]]] = {
     "partitions": ("partitions", System.partitions),
     "nodes": ("nodes", System.nodes),
     "userinfo": ("accounts", System.accounts),
 }
-"""what the page asks of a system: the key of the answer, and the client's call; empty where the site does not tell"""
+"""Status resources of the page: the key of the response, and the client call. Empty if the site does not support it."""
 
 Name = Annotated[str, PathParameter()]
 
@@ -58,11 +58,11 @@ class PageServer(HttpServer):
 
     Args:
         target: the site, or SYSTEM@SITE.
-        port: 0 takes a free one.
-        all_sites: show the systems of every site of the sites file instead, named SYSTEM@SITE.
+        port: the port to listen on. 0 selects a free one.
+        all_sites: ignore `target`, and show the systems of every site of the sites file as SYSTEM@SITE.
 
     Raises:
-        ConfigError: the port is taken, the site is unknown, or there is none.
+        ConfigError: the port is in use, the site is unknown, or no site is configured.
     """
 
     def __init__(self, target: str | None, port: int, *, all_sites: bool = False) -> None:
@@ -94,7 +94,7 @@ class PageServer(HttpServer):
 
 
 class Session:
-    """Who may use the page: the browser that opened the link, until it signs out."""
+    """The page's only session: it belongs to the browser that opened the link, until that signs out."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -102,11 +102,11 @@ class Session:
         self._token: str | None = None
 
     def print_link(self) -> None:
-        """Print a link on the terminal; it works once."""
+        """Print a single-use sign-in link on the terminal."""
         print(f"Open {sign_in_link(self._url, self._code)}\nCtrl-C ends the page.", flush=True)
 
     def sign_in(self, code: str) -> str:
-        """Return a token for the code of the link; raises AuthenticationError."""
+        """Return a token for the code of the link. Raises AuthenticationError if the code is invalid or used."""
         if not self._code or not secrets.compare_digest(code.encode(), self._code.encode()):
             raise AuthenticationError("The link was used already.", hint="Start `crestline page` again for another.")
         self._code = ""
@@ -114,12 +114,12 @@ class Session:
         return self._token
 
     def sign_out(self) -> None:
-        """Forget the browser, and print a link for the next one."""
+        """End the session, and print a link for the next one."""
         self._token, self._code = None, secrets.token_urlsafe(32)
         self.print_link()
 
     def check(self, authorization: str) -> None:
-        """Refuse a request without the token; raises AuthenticationError."""
+        """Raise AuthenticationError unless the header contains the token."""
         expected = f"Bearer {self._token}"
         if self._token is None or not secrets.compare_digest(authorization.encode(), expected.encode()):
             raise AuthenticationError(
@@ -128,7 +128,7 @@ class Session:
 
 
 class PageRequest(Request[Any, Any, Any]):
-    """A request that knows the site behind the page."""
+    """A request with access to the site behind the page."""
 
     @property
     def remote(self) -> Remote:
@@ -138,31 +138,31 @@ class PageRequest(Request[Any, Any, Any]):
 
 @get("/status/systems")
 async def get_systems(request: PageRequest) -> dict[str, Any]:
-    """The systems of the site."""
+    """List the systems of the site."""
     return {"systems": await request.remote.entries()}
 
 
 @get("/page/notices.json", sync_to_thread=False)
 def get_notices() -> dict[str, Any]:
-    """Maintenances: a site announces none to its clients."""
+    """List maintenance notices. Sites do not announce any to their clients."""
     return {"notices": []}
 
 
 @get("/keys", sync_to_thread=False)
 def get_keys() -> dict[str, Any]:
-    """API keys: the site has none, or its own page for them."""
+    """List API keys. The site has no API keys, or manages them on its own page."""
     return {"keys": []}
 
 
 @post("/keys", sync_to_thread=False)
 def post_key() -> None:
-    """Refuse: a key would open this page to other programs."""
+    """Refuse to create an API key, which would open this page to other programs."""
     raise UnsupportedError("This page makes no API keys.", hint="Ask the site for a credential.")
 
 
 @get("/status/{name:str}/{what:str}")
 async def get_status(request: PageRequest, name: Name, what: Name) -> dict[str, Any]:
-    """Partitions, nodes, allocations, or the user's accounts."""
+    """List partitions, nodes, allocations, or the user's accounts."""
     system = await request.remote.system(name)
     if what == "allocations":
         return {what: camelize_keys(msgspec.to_builtins(await system.allocations()))}
@@ -184,7 +184,7 @@ async def get_jobs(
     wait: Annotated[int, QueryParameter(ge=0, le=_LONGEST_WAIT)] = 0,
     known: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[bytes]:
-    """The user's jobs, once they are others than the page knows or `wait` seconds have passed."""
+    """List the user's jobs as soon as they differ from those of `If-None-Match`, at the latest after `wait` seconds."""
     chosen, seconds = tuple(filter(None, ids.split(","))), TIME_WINDOWS.get(window)
     end = asyncio.get_running_loop().time() + wait
     while True:
@@ -200,13 +200,13 @@ async def get_jobs(
 
 @get("/compute/{name:str}/jobs/events", sync_to_thread=False)
 def get_events(name: Name) -> Response[bytes]:
-    """An event stream that ends at once: the page then waits for changes of the list."""
+    """Return an event stream that ends immediately, so that the page waits for changes of the list instead."""
     return Response(b"", media_type="text/event-stream")
 
 
 @get("/compute/{name:str}/jobs/{job_id:str}")
 async def get_job(request: PageRequest, name: Name, job_id: Name) -> dict[str, Any]:
-    """A job, or the elements of an array."""
+    """Return a job, or the tasks of an array."""
     if job_id == _DONE:
         done = Job(job_id=_DONE, state=JobState.COMPLETED)
         return {"jobs": [job_info(done)]}
@@ -216,14 +216,14 @@ async def get_job(request: PageRequest, name: Name, job_id: Name) -> dict[str, A
 
 @get("/compute/{name:str}/jobs/{job_id:str}/metadata")
 async def get_metadata(request: PageRequest, name: Name, job_id: Name) -> dict[str, Any]:
-    """Script and paths of a job."""
+    """Return the script and the paths of a job."""
     system = await request.remote.system(name)
     return {"jobs": [job_metadata(job) for job in await system.backend.jobs.metadata(job_id)]}
 
 
 @get("/compute/{name:str}/jobs/{job_id:str}/usage")
 async def get_usage(request: PageRequest, name: Name, job_id: Name) -> dict[str, Any]:
-    """What a job has used; empty where the site does not tell."""
+    """Return the resource usage of a job, or nothing if the site does not report it."""
     system = await request.remote.system(name)
     try:
         return {"usage": camelize_keys(msgspec.to_builtins(await system.usage(job_id)))}
@@ -255,20 +255,20 @@ async def get_list(
     path: FilePath,
     hidden: Annotated[bool, QueryParameter(name="showHidden")] = False,
 ) -> dict[str, Any]:
-    """The entries of a directory."""
+    """List a directory."""
     system = await request.remote.system(name)
     return {"output": [file_entry(file) for file in await system.ls(path, hidden=hidden)]}
 
 
 @get("/filesystem/{name:str}/ops/stat")
 async def get_stat(request: PageRequest, name: Name, path: FilePath) -> dict[str, Any]:
-    """The numbers of a file, links followed."""
+    """Return the attributes of a file, following symbolic links."""
     return {"output": await (await request.remote.system(name)).stat(path)}
 
 
 @post("/filesystem/{name:str}/ops/mkdir", status_code=201)
 async def post_directory(request: PageRequest, name: Name, data: JSONBody[MakeDirectoryRequest]) -> dict[str, Any]:
-    """Make a directory."""
+    """Create a directory."""
     await (await request.remote.system(name)).mkdir(data.path)
     return {"output": None}
 
@@ -283,13 +283,13 @@ async def delete_path(request: PageRequest, name: Name, path: FilePath) -> None:
 
 @get("/filesystem/{name:str}/ops/content")
 async def get_content(request: PageRequest, name: Name, path: FilePath, wanted: RangeHeader = None) -> Response[Any]:
-    """A file, or a part of it."""
+    """Return a file, or a range of it."""
     return await file_answer(await request.remote.open(await request.remote.system(name), path), wanted=wanted)
 
 
 @head("/filesystem/{name:str}/ops/content")
 async def head_content(request: PageRequest, name: Name, path: FilePath, upload_id: UploadId = None) -> Response[None]:
-    """The size of a file, or how far an upload is."""
+    """Return the size of a file, or the offset of an upload."""
     if upload_id is None:
         return await file_answer(await request.remote.open(await request.remote.system(name), path), body=False)
     file = request.remote.upload(upload_id)
@@ -307,7 +307,7 @@ async def put_content(
     complete: Annotated[str, HeaderParameter(name=UPLOAD_COMPLETE_HEADER)] = "?1",
     sha256: Annotated[str | None, HeaderParameter(name=CHECKSUM_HEADER)] = None,
 ) -> None:
-    """A part of a file; with the last one the file goes to the site."""
+    """Receive a part of a file. After the last part, upload the file to the site."""
     remote = request.remote
     system = await remote.system(name)
     file = await remote.receive(upload_id or secrets.token_hex(), offset, request.stream())
@@ -317,14 +317,14 @@ async def put_content(
 
 @get("/filesystem/{name:str}/ops/tar")
 async def get_tar(request: PageRequest, name: Name, path: FilePath) -> Stream:
-    """A directory as an archive."""
+    """Return a directory as a tar archive."""
     system = await request.remote.system(name)
     return Stream(request.remote.tar(system, path), media_type="application/x-tar")
 
 
 @post("/filesystem/{name:str}/transfer/{verb:str}", status_code=201)
 async def post_transfer(request: PageRequest, name: Name, verb: Name, data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
-    """Move or copy a file, or say from where this page serves a large one."""
+    """Move or copy a file, or return the URL from which this page serves a large one."""
     system = await request.remote.system(name)
     job = {"transferJob": {"jobId": _DONE}}
     match verb, data:
@@ -342,7 +342,7 @@ async def post_transfer(request: PageRequest, name: Name, verb: Name, data: JSON
 
 @get("/page/download/{ticket:str}")
 async def get_download(request: PageRequest, ticket: Name) -> Response[Any]:
-    """A file that the page has asked for, once."""
+    """Return a file for a single-use download secret."""
     name, path = request.remote.redeem(ticket)
     answer = await file_answer(await request.remote.open(await request.remote.system(name), path))
     answer.headers["Content-Disposition"] = "attachment"
@@ -358,7 +358,7 @@ _HANDLERS = [
 
 
 def make_app(remote: Remote, url: str, titles: Sequence[str], session: Session) -> Litestar:
-    """The page and its endpoints as an ASGI application."""
+    """Create the ASGI application with the page and its endpoints."""
 
     def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         session.check(connection.headers.get("authorization", ""))

@@ -77,4 +77,4 @@ _ALL: tuple[Wide[Job], ...] = (
 )
 
 FIELDS = {field.head.lower(): field for field in _ALL}
-"""by their names in lower case; a field that the API does not tell of is empty, as Slurm has it for an unset one"""
+"""Fields by their names in lower case. A field that the API does not report is empty, as an unset one is in Slurm."""

@@ -1,4 +1,4 @@
-"""`-M`: which systems are meant."""
+"""Resolve the clusters that `-M` names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Cluster = tuple[str | None, str | None]
-"""what `connect` takes as target and system"""
+"""Target and system, as `connect` takes them."""
 
 
 def on_clusters(
@@ -29,17 +29,18 @@ def on_clusters(
     refusal: CommandError | None = None,
     titled: bool = False,
 ) -> int:
-    """Show what `action` finds on each cluster; returns the exit code.
+    """Run `action` on each cluster, show its result, and return the exit code.
 
-    One that fails among several is named on stderr, and the others are shown nevertheless, as by Slurm's commands.
+    If one of several clusters fails, its name and the error are printed on stderr, and the others are still shown.
+    Slurm's commands do the same.
 
     Args:
-        program, named: as for `find_clusters`.
-        action: what to ask of a system; what Slurm's own command has printed is printed as it is.
-        show: prints any other result; the second argument is whether it is the first.
-        words: the command line, if Slurm's own command shall answer wherever it can be asked.
-        refusal: why nothing else can answer it.
-        titled: print the name of each cluster above what is shown of it.
+        program, named: see `find_clusters`.
+        action: queries a system. The output of Slurm's own command is printed unchanged.
+        show: prints any other result. Its second argument is whether this is the first result.
+        words: the command line, if Slurm's own command is preferred wherever the gateway can run it.
+        refusal: the error for systems where the gateway cannot run Slurm's own command.
+        titled: print the name of each cluster above its results.
     """
 
     async def ask(system: System) -> tuple[T | SlurmOutput, str]:
@@ -70,14 +71,14 @@ def on_clusters(
 
 
 def find_clusters(program: str, named: str | None) -> list[Cluster]:
-    """The clusters that a value of `-M` means: one, several after commas, or `all`.
+    """Resolve a value of `-M`: one cluster, several separated by commas, or `all`.
 
-    `all` is the one that a call without `-M` uses if `CRESTLINE_SITE` or `FIRECREST_URL` names it, else every site of
-    the sites file.
+    If `CRESTLINE_SITE` or `FIRECREST_URL` is set, `all` is the cluster that a call without `-M` uses. Otherwise it is
+    every site of the sites file.
 
     Raises:
-        CommandError: as `find_cluster`, or the sites file has no site.
-        ConfigError: the sites file cannot be used.
+        CommandError: see `find_cluster`.
+        ConfigError: invalid sites file.
     """
     named = named or os.environ.get("SLURM_CLUSTERS")
     if named != "all":
@@ -93,16 +94,16 @@ def find_clusters(program: str, named: str | None) -> list[Cluster]:
 
 
 def find_cluster(program: str, named: str | None) -> Cluster:
-    """The one cluster that a value of `-M` means.
+    """Resolve a value of `-M` that must name exactly one cluster.
 
     Args:
-        program: for the message.
+        program: the name of the command, for error messages.
         named: the value of `-M`: `system@site`, `site/system`, the name of a site, or of a system that only one site
-            has. None: what `SLURM_CLUSTERS` says, then `CRESTLINE_SITE`, then the default.
+            has. None means the value of `SLURM_CLUSTERS`, then of `CRESTLINE_SITE`, then the default.
 
     Raises:
-        CommandError: the cluster is unknown, or `named` means several.
-        ConfigError: the sites file cannot be used.
+        CommandError: the cluster is unknown, or `named` means several clusters.
+        ConfigError: invalid sites file.
     """
     named = named or os.environ.get("SLURM_CLUSTERS")
     if not named:

@@ -1,7 +1,7 @@
-"""`--json` and `--yaml`: jobs, nodes and partitions in the shape of Slurm's data_parser.
+"""`--json` and `--yaml`: jobs, nodes and partitions in the schema of Slurm's data_parser.
 
-A field that the API does not tell is left out, so that no program takes a default for a fact. The shape is that of
-v0.0.40 to v0.0.42, in which numbers that may be unset are objects.
+Fields that the API does not report are omitted, so that programs do not mistake a default for a fact. The schema is
+that of v0.0.40 to v0.0.42, where optional numbers are objects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_document_requested(program: str, options: Mapping[str, str]) -> bool:
     """Whether `--json` or `--yaml` is given.
 
     Raises:
-        CommandError: with a version of the shape that is not served.
+        CommandError: unsupported version of the schema.
     """
     for name in ("json", "yaml"):
         if (asked := options.get(name)) and asked.removeprefix("data_parser/") not in _VERSIONS:
@@ -38,7 +38,7 @@ def is_document_requested(program: str, options: Mapping[str, str]) -> bool:
 
 
 def print_document(options: Mapping[str, str], content: Mapping[str, Any], cluster: str) -> None:
-    """Print it; as YAML, of which JSON is a part, the same text."""
+    """Print the document. JSON is a subset of YAML, so the output is the same for both options."""
     version = options.get("json") or options.get("yaml") or _VERSIONS[-1]
     major, minor, micro = SLURM_VERSION.split(".")
     meta = {
@@ -55,27 +55,27 @@ def print_document(options: Mapping[str, str], content: Mapping[str, Any], clust
 
 
 def queued_jobs(jobs: Sequence[Job]) -> dict[str, Any]:
-    """As `squeue` and `scontrol show job` have them."""
+    """Return jobs as `squeue` and `scontrol show job` print them."""
     return {"jobs": [_queued(job) for job in jobs]}
 
 
 def accounted_jobs(jobs: Sequence[Job]) -> dict[str, Any]:
-    """As `sacct` has them, without steps."""
+    """Return jobs as `sacct` prints them, without steps."""
     return {"jobs": [_accounted(job) for job in jobs]}
 
 
 def nodes_document(nodes: Sequence[Node]) -> dict[str, Any]:
-    """As `scontrol show node` has them."""
+    """Return nodes as `scontrol show node` prints them."""
     return {"nodes": [_node(node) for node in nodes]}
 
 
 def partitions_document(partitions: Sequence[Partition], nodes: Sequence[Node]) -> dict[str, Any]:
-    """As `scontrol show partition` has them."""
+    """Return partitions as `scontrol show partition` prints them."""
     return {"partitions": [_partition(each, nodes) for each in partitions]}
 
 
 def groups_document(groups: Sequence[Group], nodes: Sequence[Node]) -> dict[str, Any]:
-    """As `sinfo` has them: nodes of a partition that are alike."""
+    """Return groups of equal nodes of a partition as `sinfo` prints them."""
     return {"sinfo": [_group(each, nodes) for each in groups if each.nodes]}
 
 
@@ -105,7 +105,7 @@ def _number(value: float | None, *, infinite: bool = False) -> dict[str, Any]:
 
 
 def _ids(job: Job) -> tuple[int, int | None, str]:
-    """The array's id (0: none), the index of the task, and those of tasks that stand together."""
+    """Return the id of the array (0 outside of arrays), the index of a single task, and the indices as a string."""
     task = array_task(job) if "_" in job.job_id else ""
     return (int(parent(job.job_id)) if task else 0, int(task) if task.isdigit() else None, task)
 

@@ -1,4 +1,4 @@
-"""Tables in the notations of `--format` (`%.18i %T`) and of `--Format` (`JobID:8,State:|`)."""
+"""Tables in the notations of `--format` (`%.18i %T`) and `--Format` (`JobID:8,State:|`)."""
 
 from __future__ import annotations
 
@@ -15,48 +15,49 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Field(Generic[T]):
-    """What may stand in a column."""
+    """The definition of a column."""
 
     head: str
     value: Callable[[T], str]
     is_reported: bool = True
-    """False: the API does not tell it, and `value` is what Slurm shows where nothing was asked for"""
+    """Whether the API reports it. If False, `value` is Slurm's text for an option that the job did not set."""
     whole: bool = False
-    """whether a text that is wider than its column is shown nevertheless"""
+    """Whether a text wider than the column is printed in full."""
 
     def text(self, row: T) -> str:
-        """What stands there, control characters escaped: names that others chose must not drive the terminal."""
+        """Return the text of a row, with control characters escaped: names that others chose must not control the
+        terminal."""
         return one_line(self.value(row))
 
 
 class UnknownFieldError(CommandError):
-    """A format asks for a field that these commands do not have."""
+    """A format contains a field that these commands do not support."""
 
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """A field as a format asks for it; or, without a field, the text between two of them."""
+    """A field as formatted by the user, or with `field=None` the literal text between two fields."""
 
     field: Field[T] | None
     width: int = 0
-    """0: as wide as its text"""
+    """Width in characters. 0 means the width of the text."""
     right: bool = False
     suffix: str = ""
     grows: bool = False
-    """`#`: wider where a text is"""
+    """Whether the column grows with its texts (`#`)."""
 
     def grown(self, rows: list[T]) -> Column[T]:
-        """As wide as these rows need, where it may be."""
+        """Return the column widened for these rows, if it can grow."""
         if not self.grows or self.field is None:
             return self
         return replace(self, width=max([self.width, *(len(self.field.text(row)) for row in rows)]))
 
     def heading(self) -> str:
-        """Its part of the first line."""
+        """Return its part of the header line."""
         return self._fitted(self.field.head if self.field else "")
 
     def cell(self, row: T) -> str:
-        """Its part of a row's line."""
+        """Return its part of the line of a row."""
         return self._fitted(self.field.text(row), whole=self.field.whole) if self.field else self._fitted("")
 
     def _fitted(self, text: str, *, whole: bool = False) -> str:
@@ -67,10 +68,10 @@ class Column(Generic[T]):
 
 
 def short_format(program: str, text: str, fields: Mapping[str, Field[T]], what: str = "job") -> list[Column[T]]:
-    """The columns of `%[#][.][size]type[suffix]...`.
+    """Parse a format of the form `%[#][.][size]type[suffix]...`.
 
     Raises:
-        CommandError: a type that does not exist.
+        CommandError: unknown type.
     """
     columns: list[Column[T]] = []
     head, *rest = text.split("%")
@@ -90,10 +91,10 @@ def short_format(program: str, text: str, fields: Mapping[str, Field[T]], what: 
 
 
 def long_format(program: str, text: str, fields: Mapping[str, Field[T]], what: str = "job") -> list[Column[T]]:
-    """The columns of `type[:[.][size][suffix]],...`; 20 wide where no size and no suffix is said.
+    """Parse a format of the form `type[:[.][size][suffix]],...`. The default width is 20, unless there is a suffix.
 
     Raises:
-        CommandError: a type that does not exist.
+        CommandError: unknown type.
     """
     known = {name.lower(): field for name, field in fields.items()}
     columns: list[Column[T]] = []
@@ -110,7 +111,7 @@ def long_format(program: str, text: str, fields: Mapping[str, Field[T]], what: s
 
 
 def print_rows(columns: list[Column[T]], rows: list[T], *, header: bool) -> None:
-    """Print them."""
+    """Print the rows as a table."""
     columns = [column.grown(rows) for column in columns]
     if header:
         print("".join(column.heading() for column in columns))
@@ -120,7 +121,7 @@ def print_rows(columns: list[Column[T]], rows: list[T], *, header: bool) -> None
 
 @dataclass(frozen=True)
 class Wide(Field[T]):
-    """A field of sacct and sacctmgr, with the width that it has in tables for people."""
+    """A field of sacct and sacctmgr with its default width."""
 
     is_reported: bool = field(default=True, kw_only=True)
     whole: bool = field(default=False, kw_only=True)
@@ -129,17 +130,17 @@ class Wide(Field[T]):
 
 
 WideColumn = tuple[Wide[T], int, bool]
-"""field, width, left-aligned"""
+"""Field, width, and whether the column is left-aligned."""
 
 
 def wide_format(program: str, text: str, fields: Mapping[str, Wide[T]]) -> list[WideColumn[T]]:
-    """The columns of `field[%[-]width],...`.
+    """Parse a format of the form `field[%[-]width],...`.
 
     Args:
-        fields: by their names in lower case.
+        fields: the fields by their names in lower case.
 
     Raises:
-        CommandError: a field that does not exist.
+        CommandError: unknown field.
     """
     columns: list[WideColumn[T]] = []
     for part in filter(None, text.split(",")):
@@ -154,7 +155,7 @@ def wide_format(program: str, text: str, fields: Mapping[str, Wide[T]]) -> list[
 def print_wide(
     columns: Sequence[WideColumn[T]], items: Sequence[T], options: Mapping[str, str], *, header: bool
 ) -> None:
-    """Print them as sacct does: in columns, or with `parsable` and `parsable2` apart by `delimiter`."""
+    """Print items as sacct does: in columns, or with `parsable` and `parsable2` separated by `delimiter`."""
     rows = [[field.text(item) for field, _, _ in columns] for item in items]
     if "parsable" in options or "parsable2" in options:
         mark = options.get("delimiter", "|")

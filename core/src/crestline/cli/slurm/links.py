@@ -1,4 +1,4 @@
-"""`crestline slurm-commands`: a folder for PATH in which the commands have Slurm's own names."""
+"""`crestline slurm-commands`: a directory for PATH that contains the commands under Slurm's own names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columns of sinfo for a group of nodes that are alike in all that a format shows."""
+"""The columns of sinfo, for groups of nodes that are equal in all columns of a format."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _TAKEN = ("allocated", "mixed", "completing", "draining")
 
 @dataclass
 class Group:
-    """Nodes of one partition that share one row of sinfo."""
+    """Nodes of a partition that share a row of sinfo."""
 
     partition: Partition
     nodes: list[Node] = field(default_factory=list)
 
 
 def long_state(node: Node) -> str:
-    """`IDLE` with `DRAIN` is `drained`; a node that does not answer has a star."""
+    """Return the state as sinfo spells it: `IDLE` with `DRAIN` is `drained`. Unresponsive nodes get a `*`."""
     words = {word.rstrip("*$#~%@^!-+").lower() for word in node.states}
     star = "*" if "not_responding" in words or any("*" in word for word in node.states) else ""
     base = next((word for word in ("allocated", "mixed", "completing", "idle", "down", "error") if word in words), "")
@@ -48,7 +48,7 @@ def long_state(node: Node) -> str:
 
 
 def short_state(node: Node) -> str:
-    """`allocated` -> `alloc`."""
+    """Return sinfo's compact state, for example `alloc` for `allocated`."""
     state = long_state(node)
     bare = state.rstrip("*")
     return _SHORT.get(bare, bare) + state[len(bare) :]
@@ -67,12 +67,13 @@ def _limit(group: Group) -> str:
 
 
 def _no_limit(group: Group) -> str:
-    """A gateway that tells limits also says which partition is the default."""
+    """Return `infinite` if the gateway reports limits, else `n/a`. Such a gateway also reports the default
+    partition."""
     return "n/a" if group.partition.default is None else "infinite"
 
 
 def count_nodes(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
-    """Return the numbers of nodes that are allocated, idle, in any other state, and of all."""
+    """Return the numbers of allocated nodes, idle nodes, other nodes, and all nodes."""
     states = [long_state(node).rstrip("*") for node in nodes]
     taken = sum(state in _TAKEN for state in states)
     idle = sum(state in ("idle", "planned", "reserved") for state in states)
@@ -80,7 +81,7 @@ def count_nodes(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
 
 
 def count_cpus(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
-    """Return the numbers of cores that are allocated, idle, in any other state, and of all."""
+    """Return the numbers of allocated cores, idle cores, other cores, and all cores."""
     taken = sum(node.cpus_allocated or 0 for node in nodes)
     total = sum(node.cpus for node in nodes)
     usable = sum(node.cpus for node in nodes if long_state(node).rstrip("*") in ("idle", "mixed", "allocated"))
@@ -136,7 +137,7 @@ SHORT: dict[str, Field[Group]] = {
     "z": Field("S:C:T", lambda group: ":".join(
         _least([getattr(node, part) for node in group.nodes]) for part in ("sockets", "cores", "threads"))),
 }  # fmt: skip
-"""by the letters of `--format`"""
+"""Fields by their letters in `--format`."""
 
 LONG: dict[str, Field[Group]] = {
     "Available": _AVAIL, "CPUs": _CPU, "CPUsState": _CPUS_AIOT, "Cores": SHORT["Y"], "Features": _FEATURES,
@@ -145,11 +146,11 @@ LONG: dict[str, Field[Group]] = {
     "Size": _SIZE, "SocketCoreThread": SHORT["z"], "Sockets": SHORT["X"], "StateCompact": _STATE,
     "StateLong": _STATE_LONG, "Threads": SHORT["Z"], "Time": _TIME,
 }  # fmt: skip
-"""by the names of `--Format`"""
+"""Fields by their names in `--Format`."""
 
 SUMS = frozenset(map(id, (_LIST, _COUNT, _AI, _AIOT, _CPUS_AIOT, _FREE, _CPU, *(SHORT[each] for each in "XYZz"))))
-"""fields that tell of many nodes at once; groups differ in all others"""
+"""Ids of the fields that aggregate several nodes. Groups differ in all other fields."""
 DISTINCT = (_PLAIN, _STATE_LONG, _FEATURES, SHORT["z"])
-"""what tells the groups of a document apart"""
+"""Fields that distinguish the groups of a JSON document."""
 OF_PARTITION = frozenset(map(id, (_PARTITION, _PLAIN, _AVAIL, _TIME, _SIZE)))
-"""fields for which the partition counts"""
+"""Ids of the fields that depend only on the partition."""

@@ -1,4 +1,4 @@
-"""What the commands share: reading the command line, failing in Slurm's words, and the way to a system."""
+"""Shared parts of the commands: parsing the command line, reporting errors as Slurm does, connecting to a system."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SLURM_VERSION = "24.11.0"
-"""whose options and output these commands follow"""
+"""Version of Slurm whose options and output these commands follow."""
 _NOT_ANSWERED = (124, 126, 127, 137)
-"""exit codes of a command that is not installed there, or that had no time"""
+"""Exit codes of a command that is not installed on the system, or that timed out."""
 
 
 class CommandError(Exception):
-    """The command cannot go on.
+    """The command fails.
 
     Attributes:
-        lines: for stderr, without the command's name.
-        code: exit code.
+        lines: lines for stderr, printed without a prefix.
+        code: the exit code.
     """
 
     def __init__(self, *lines: str, code: int = 1) -> None:
@@ -47,7 +47,7 @@ class CommandError(Exception):
 
 
 def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
-    """Be the program: do its work with the command line's words, and exit."""
+    """Run the console script `program`: pass the arguments to `work` and exit with its result."""
     install()
     configure()
     for stream in (sys.stdout, sys.stderr):
@@ -76,7 +76,7 @@ def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
         code = 1
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of our output has gone; the interpreter must not try again at exit
+    except BrokenPipeError:  # the reader has closed the pipe; prevent the interpreter from flushing again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
@@ -85,17 +85,17 @@ def run(program: str, work: Callable[[list[str]], int | None]) -> NoReturn:
 def read_options(
     program: str, words: Sequence[str], grammar: str, *, lists: Collection[str] = ()
 ) -> tuple[dict[str, str], list[str]]:
-    """The options of a command line, by their long names, and the other words, as getopt_long(3) reads them.
+    """Parse options as getopt_long(3) does. Returns their values by long name, and the other words.
 
     Args:
-        program: for the message.
+        program: the name of the command, for error messages.
         words: the command line.
-        grammar: long names, each with its letter before a `/` if it has one; `=` behind those that take a value, `?`
-            behind those that take one only after `=`: `j/jobs= h/noheader array?`.
-        lists: options whose values add up if they are repeated; of the others the last counts.
+        grammar: the long names, each preceded by its letter and a `/` if it has one. `=` follows options that take a
+            value, `?` those that take one only after `=`: `j/jobs= h/noheader array?`.
+        lists: options whose values accumulate if repeated. For others the last value counts.
 
     Raises:
-        CommandError: what Slurm's command would say.
+        CommandError: invalid option, with the message of Slurm's command.
     """
     try:
         parsed = parse_options(words, grammar)
@@ -106,25 +106,26 @@ def read_options(
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The options that environment variables stand for; of an option without a value it counts that they are set.
+    """Return the options that environment variables set. For an option without a value, any value of the variable sets
+    it.
 
     Args:
-        variables: the variable, and the option's long name, with `!` behind it if it takes no value.
+        variables: for each variable the long name of the option, followed by `!` if the option takes no value.
     """
     found = {option: os.environ[name] for name, option in variables.items() if name in os.environ}
     return {option.rstrip("!"): "" if option.endswith("!") else value for option, value in found.items()}
 
 
 async def slurm_answer(there: System, program: str, words: Sequence[str]) -> SlurmOutput | None:
-    """What Slurm's own command on the system prints.
+    """Run Slurm's own command on the system.
 
     Args:
         there: the system.
         program: one of `QUERIES`.
-        words: the command line, in which `-M` does not count.
+        words: the command line, of which `-M` is ignored.
 
     Returns:
-        None if the gateway cannot ask it, or its command does not answer.
+        Its output, or None if the gateway cannot run it or the command does not respond.
     """
     from crestline.client import Capability
 
@@ -141,18 +142,18 @@ async def slurm_answer(there: System, program: str, words: Sequence[str]) -> Slu
     try:
         answer = await there.backend.system.ask_slurm(query)
     except (UnsupportedError, InvalidRequestError):
-        return None  # not Slurm, or more than it may be asked for: the command says itself what it can do
+        return None  # not Slurm, or an unsupported query: the caller answers or refuses it
     if answer.exit_code in _NOT_ANSWERED:
         return None
     if any(name in ("json", "yaml") for name, _ in pairs) and "data_parser/" not in answer.output:
-        return None  # an older Slurm has documents of another shape, or none
+        return None  # older versions of Slurm use another schema, or none
     return answer
 
 
 def print_answer(answer: SlurmOutput) -> int:
-    """Print what Slurm's own command has printed; returns its exit code.
+    """Print the output of Slurm's own command and return its exit code.
 
-    Names that other users chose must not drive the terminal, so control characters are escaped there.
+    On a terminal, control characters are escaped: names that other users chose must not control it.
     """
     for text, stream in ((answer.output, sys.stdout), (answer.errors, sys.stderr)):
         lines = [escaped(line) for line in text.split("\n")] if stream.isatty() else [text]
@@ -161,7 +162,7 @@ def print_answer(answer: SlurmOutput) -> int:
 
 
 def _printing_variables(program: str) -> dict[str, str]:
-    """What changes the output of a command: `SQUEUE_FORMAT`, `SLURM_TIME_FORMAT` and the like."""
+    """Return the variables that change the output of a command, such as `SQUEUE_FORMAT` and `SLURM_TIME_FORMAT`."""
     prefix = f"{program.upper()}_"
     return {
         name: value
@@ -171,19 +172,22 @@ def _printing_variables(program: str) -> dict[str, str]:
 
 
 def _local_zone() -> str:
-    """The name of this machine's time zone (`Europe/Zurich`), since the commands print local times."""
+    """Return the name of this machine's time zone (`Europe/Zurich`), since the commands print local times."""
     try:
         name = os.readlink("/etc/localtime").partition("zoneinfo/")[2]
     except OSError:
         name = ""
     if name:
         return name
-    offset = time.strftime("%z")  # `+0100`, which POSIX writes as `<+0100>-01:00`
+    offset = time.strftime("%z")  # `+0100`, in POSIX notation `<+0100>-01:00`
     return f"<{offset}>{'-' if offset[0] == '+' else '+'}{offset[1:3]}:{offset[3:]}"
 
 
 def on_system(target: str | None, system: str | None, action: Callable[[System], Awaitable[T]]) -> T:
-    """Connect, do `action`, and disconnect. Who polls will come again, so that no command waits for long."""
+    """Connect, run `action`, and disconnect.
+
+    Retries for at most 30 seconds: tools that poll call the command again.
+    """
 
     async def connected() -> T:
         from crestline.client import Policy, RetryPolicy, connect, find_site
@@ -200,7 +204,7 @@ def on_system(target: str | None, system: str | None, action: Callable[[System],
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run; SIGTERM cancels as Ctrl-C does."""
+    """Run `work`. SIGTERM cancels it as Ctrl-C does."""
 
     try:
         return run_interruptible(work)
@@ -209,5 +213,5 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def one_line(text: str) -> str:
-    """The text with blanks for what does not print, line ends among them."""
+    """Replace unprintable characters, including newlines, with spaces."""
     return "".join(each if each.isprintable() else " " for each in text)

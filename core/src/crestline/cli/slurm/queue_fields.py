@@ -1,6 +1,6 @@
 """The columns of squeue.
 
-What the API does not tell has the text that Slurm prints where nothing was asked for.
+Fields that the API does not report contain Slurm's text for an option that the job did not set.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _TAG = re.compile(r"-c[0-9a-f]{20}$")
 
 
 def job_name(job: Job) -> str:
-    """Without what submissions to plain FirecREST put behind it."""
+    """Return the job's name without the tag that submissions to plain FirecREST append."""
     return _TAG.sub("", job.name)
 
 
 def array_task(job: Job) -> str:
-    """`3` of `12_3`, `1-3,7` of `12_[1-3,7]`."""
+    """Return the task indices: `3` for `12_3`, `1-3,7` for `12_[1-3,7]`."""
     return job.job_id.partition("_")[2].strip("[]") or _UNTOLD
 
 
 def array_elements(job_id: str) -> list[str]:
-    """`12_[1-3,7%2]` -> `12_1`, `12_2`, `12_3` and `12_7`; any other id alone."""
+    """Expand `12_[1-3,7%2]` to `12_1`, `12_2`, `12_3` and `12_7`. Any other id is returned alone."""
     array, bracket, inside = job_id.partition("_[")
     if not bracket or "..." in inside:
         return [job_id]
@@ -44,12 +44,13 @@ def array_elements(job_id: str) -> list[str]:
 
 
 def reason(job: Job) -> str:
-    """As squeue, `None` where there is none; in one word, since programs split the lines at blanks."""
+    """Return the reason as one word, since programs split lines at blanks. `None` if there is no reason, as in
+    squeue."""
     return "_".join(job.reason.split()) or "None"
 
 
 def _nodes_or_reason(job: Job) -> str:
-    if state_of(job) in ("PENDING", "FAILED", "TIMEOUT"):  # as squeue chooses
+    if state_of(job) in ("PENDING", "FAILED", "TIMEOUT"):  # as squeue does
         return f"({reason(job)})"
     return job.nodes
 
@@ -77,12 +78,12 @@ def _end(job: Job) -> str:
 
 
 def begin_of(job: Job) -> int | None:
-    """When it began, or is expected to."""
+    """Return the start time, or the expected one."""
     return job.times.start or job.times.expected_start
 
 
 def raw_id(job: Job) -> str:
-    """The scheduler's own number of a job, which differs from that of its array."""
+    """Return the scheduler's own job number. For array tasks it differs from the id of the array."""
     return job.raw_id or parent(job.job_id)
 
 
@@ -158,7 +159,7 @@ SHORT: dict[str, Field[Job]] = {
     "z": Field("S:C:T", _always("*:*:*"), is_reported=False),
     "Z": Field("WORK_DIR", lambda job: job.workdir),
 }
-"""by the letters of `--format`"""
+"""Fields by their letters in `--format`."""
 
 LONG: dict[str, Field[Job]] = {
     "Account": SHORT["a"],
@@ -203,7 +204,7 @@ LONG: dict[str, Field[Job]] = {
     "WCKey": SHORT["w"],
     "WorkDir": SHORT["Z"],
 }
-"""by the names of `--Format`"""
+"""Fields by their names in `--Format`."""
 
 ORDER: dict[str, Callable[[Job], object]] = {
     "i": lambda job: [int(each) for each in re.findall(r"\d+", job.job_id)],
@@ -224,4 +225,4 @@ ORDER: dict[str, Callable[[Job], object]] = {
     "u": lambda job: job.user,
     "V": lambda job: job.times.submit or 0,
 }
-"""what `--sort` compares"""
+"""Sort keys by their letters in `--sort`."""

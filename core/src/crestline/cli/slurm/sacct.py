@@ -1,4 +1,4 @@
-"""`crestline-sacct`."""
+"""`crestline-sacct`: print jobs from the accounting."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _BRIEF = "JobID,State,ExitCode"
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-sacct`."""
     run(_PROGRAM, sacct)
 
 
 def sacct(words: list[str]) -> int:
-    """Print jobs of the accounting; without their steps where Slurm itself does not answer."""
+    """Print jobs from the accounting. Job steps are available only from Slurm's own command."""
     options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM], lists=_LISTS)
     ids = [each.partition(".")[0] for each in options.get("jobs", "").split(",") if each]
     refusal: CommandError | None = None
@@ -66,7 +66,7 @@ def sacct(words: list[str]) -> int:
             return SlurmOutput(exit_code=0, output="\n".join([*(each.head for each in FIELDS.values()), ""]), errors="")
         jobs = [job for job in await _read(there, ids, begin, options) if _is_meant(job, ids, begin, end, options)]
         if (not jobs and _users(options)) or any(job.raw_state == "CANCELLED" for job in jobs):
-            # Slurm knows whether there are such users, and its accounting which user cancelled a job.
+            # Only Slurm knows whether these users exist, and which user cancelled a job.
             return await slurm_answer(there, _PROGRAM, words) or jobs
         return jobs
 
@@ -92,7 +92,7 @@ def _check(ids: list[str], options: dict[str, str]) -> None:
 
 
 def _needs_slurm(columns: list[WideColumn[Job]], options: dict[str, str]) -> bool:
-    """Whether only Slurm's own command tells all: steps, and columns and conditions that the API has not."""
+    """Whether only Slurm's own command can answer: job steps, and columns and filters that the API does not support."""
     return (
         "allocations" not in options
         or any(not field.is_reported for field, _, _ in columns)
@@ -108,7 +108,10 @@ def _columns(options: dict[str, str]) -> list[WideColumn[Job]]:
 
 
 def _span(options: dict[str, str], ids: list[str]) -> tuple[float, float]:
-    """As sacct: without a begin since midnight; of jobs that are named, or with a state, whatever their age."""
+    """Return the begin and end of the time span.
+
+    As in sacct, the default begin is midnight. Jobs selected by id are included regardless of their age.
+    """
     end = read_moment(_PROGRAM, options["endtime"]) if "endtime" in options else time.time()
     if "starttime" in options:
         return read_moment(_PROGRAM, options["starttime"]), end
@@ -158,5 +161,5 @@ def _is_meant(job: Job, ids: list[str], begin: float, end: float, options: dict[
 
 
 def _cannot_start_yet(job: Job) -> bool:
-    """Whether the accounting does not list it without its id: it is held, or waits for a time or another job."""
+    """Whether sacct would not list the job without its id, because it is held or waits for a time or another job."""
     return job.priority == 0 or job.reason in ("BeginTime", "Dependency")

@@ -1,4 +1,4 @@
-"""`crestline-sacctmgr` and `crestline-sshare`: the caller's accounts, which is what the API tells of associations."""
+"""`crestline-sacctmgr` and `crestline-sshare`: the user's accounts. The API reports nothing else of associations."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _OF_SHARES = {
 
 
 def main() -> None:
-    """The console script of sacctmgr."""
+    """Console script `crestline-sacctmgr`."""
     run("sacctmgr", sacctmgr)
 
 
 def sshare_main() -> None:
-    """The console script of sshare."""
+    """Console script `crestline-sshare`."""
     run("sshare", sshare)
 
 
 def sacctmgr(words: list[str]) -> int:
-    """Show the caller's accounts, associations, cluster, or the caller."""
+    """Show the user's accounts or associations, the cluster, or the user."""
     program = "sacctmgr"
     options, rest = read_options(program, words, QUERIES[program])
     command, entity, *conditions = [*rest, "", ""][: max(len(rest), 2)]
@@ -90,7 +90,7 @@ def sacctmgr(words: list[str]) -> int:
 
 
 def sshare(words: list[str]) -> int:
-    """Show the caller's accounts; the API tells nothing of shares and usage."""
+    """Show the user's accounts. The API does not report shares and usage."""
     program = "sshare"
     options, rest = read_options(program, words, QUERIES[program])
     refusal: CommandError | None = None
@@ -117,13 +117,13 @@ async def _read(system: System) -> list[_Association]:
 
 
 def _is_short(word: str, name: str) -> bool:
-    """Whether it is the name, its plural, or begins it."""
+    """Whether `word` is the name, its plural, or a prefix of it."""
     word = word.lower()
     return word == f"{name}s" or (len(word) >= min(3, len(name)) and name.startswith(word))
 
 
 def _conditions(program: str, what: str, words: list[str]) -> dict[str, str]:
-    """`where user=alice format=account%20`, or names of what is shown."""
+    """Parse `where user=alice format=account%20`, or the names of the items to show."""
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")

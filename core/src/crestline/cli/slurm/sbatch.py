@@ -1,4 +1,4 @@
-"""`crestline-sbatch`."""
+"""`crestline-sbatch`: submit batch scripts."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ FIELDS = {
     "output": "stdout",
     "error": "stderr",
 }
-"""options that FirecREST has fields for; all others travel as `#SBATCH` lines"""
+"""Options with a field in FirecREST's job. All others become `#SBATCH` lines."""
 _OURS = frozenset(
     {"chdir", "clusters", "export", "get-user-env", "parsable", "quiet", "verbose", "wait", "wrap", "ignore-pbs"}
 )
 _BARE = ("allocation failure: ", "Invalid time specification")
-"""what sbatch says without its name before it"""
+"""Beginnings of messages that sbatch prints without its name."""
 _UNSERVED = {
     "export-file": "name the variables in --export",
     "uid": "jobs run as the signed-in user",
@@ -61,16 +61,16 @@ _VARIABLES = {
     "SBATCH_TIMELIMIT": "time", "SBATCH_USE_MIN_NODES": "use-min-nodes!", "SBATCH_WAIT": "wait!",
     "SBATCH_WCKEY": "wckey", "SLURM_CLUSTERS": "clusters",
 }  # fmt: skip
-"""what stands for an option; it beats the script, and the command line beats it"""
+"""Variables and the options that they set. They override the script, and the command line overrides them."""
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-sbatch`."""
     run(_PROGRAM, sbatch)
 
 
 def sbatch(words: list[str]) -> int:
-    """Submit, and print the job's id."""
+    """Submit a job and print its id."""
     given, rest = _arguments(words)
     refuse(_PROGRAM, given, _UNSERVED)
     script = _script(given, rest)
@@ -98,10 +98,13 @@ def sbatch(words: list[str]) -> int:
 
 
 async def _test_only(there: System, spec: JobSpec) -> int:
-    """Print when the job would start: Slurm's own sbatch says it in place of an id, for which a gateway refuses it.
+    """Print when the job would start.
+
+    With `--test-only`, Slurm's own sbatch prints the start time in place of a job id. The gateway then reports a
+    refused job with this output.
 
     Raises:
-        CommandError: another scheduler, or a gateway that is not Crestline's, might submit the job.
+        CommandError: other schedulers, and gateways other than Crestline's, might submit the job.
     """
     if await slurm_answer(there, "scontrol", ["ping"]) is None:
         raise CommandError(
@@ -120,13 +123,13 @@ async def _test_only(there: System, spec: JobSpec) -> int:
 
 
 def refuse(program: str, given: Mapping[str, str], unserved: Mapping[str, str]) -> None:
-    """Refuse what cannot be served.
+    """Reject options that cannot be served.
 
     Args:
-        unserved: options, and why.
+        unserved: the options, each with the reason.
 
     Raises:
-        CommandError: one of them is given.
+        CommandError: one of these options is given.
     """
     for name, why in unserved.items():
         if name in given:
@@ -135,13 +138,13 @@ def refuse(program: str, given: Mapping[str, str], unserved: Mapping[str, str]) 
 
 @contextmanager
 def scheduler_refusals(program: str, what: str) -> Iterator[None]:
-    """Report what the scheduler refuses in its own words."""
+    """Report the errors of the scheduler in its own words."""
     try:
         yield
     except InvalidRequestError as error:
         if error.details:
             text = "\n".join(error.details).replace("Batch job submission failed", what)
-            # sbatch ends with 255 where it cannot read its own options
+            # sbatch exits with 255 if it cannot parse its own options.
             unread = re.search(r"Invalid --\S+ specification|Maximum node count", text)
             lines = [
                 line if line.startswith(_BARE) else f"{program}: error: {line.removeprefix('sbatch: error: ')}"
@@ -153,7 +156,7 @@ def scheduler_refusals(program: str, what: str) -> Iterator[None]:
 
 
 def unknown_option(program: str, word: str) -> CommandError:
-    """What getopt_long(3) says of a word that is none of the options."""
+    """Return the error of getopt_long(3) for an unknown option."""
     what = f"invalid option -- '{word[1]}'" if not word.startswith("--") else f"unrecognized option '{word}'"
     return CommandError(f"{program}: {what}", f'Try "{program} --help" for more information', code=255)
 
@@ -161,7 +164,7 @@ def unknown_option(program: str, word: str) -> CommandError:
 def _arguments(words: list[str]) -> tuple[dict[str, str], list[str]]:
     try:
         parsed, rest = parse_arguments(words)
-    except InvalidRequestError:  # only the last word can lack its value
+    except InvalidRequestError:  # only the last word can lack a value
         word = words[-1]
         what = f"option '{word}' requires an argument" if word.startswith("--") else "option requires an argument"
         more = "" if word.startswith("--") else f" -- '{word[-1]}'"
@@ -174,7 +177,7 @@ def _arguments(words: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _script(given: dict[str, str], rest: list[str]) -> str:
-    """The script's text: of `--wrap`, of a file of this machine, or of standard input."""
+    """Return the text of the script from `--wrap`, a file on this machine, or standard input."""
     if "wrap" in given:
         if rest:
             raise CommandError(f"{_PROGRAM}: error: Script arguments not permitted with --wrap option")
@@ -222,7 +225,8 @@ def _spec(given: dict[str, str], written: dict[str, str], script: str, rest: lis
 
 
 def _with_arguments(script: str, arguments: list[str]) -> str:
-    """The API takes no arguments beside a script, so a shell sets them where its commands begin."""
+    """Insert a `set --` line before the first command of the script, since the API does not support script
+    arguments."""
     if not arguments:
         return script
     lines = script.split("\n")
@@ -235,9 +239,9 @@ def _with_arguments(script: str, arguments: list[str]) -> str:
 
 
 def environment_of(export: str) -> dict[str, str]:
-    """The variables that `--export` names.
+    """Return the variables that `--export` names.
 
-    `ALL`, the default, adds none: the job has the environment of a login on the system, not that of this machine.
+    `ALL`, the default, adds none: the job gets the environment of a login on the system, not that of this machine.
     """
     found = {}
     for word in filter(None, re.split(r",(?=[A-Za-z_][A-Za-z0-9_]*(?:=|,|$))", export)):
@@ -250,13 +254,15 @@ def environment_of(export: str) -> dict[str, str]:
 
 
 async def find_workdir(program: str, system: System, chdir: str | None) -> str:
-    """What `--chdir` says; else this directory where the system has it too, else the user's directory there."""
+    """Return the value of `--chdir`, else the current directory if it exists on the system, else the user's
+    directory there."""
     if chdir is not None:
         return await system.resolve_path(chdir)
     here = os.getcwd()
     try:
         await system.stat(here)
-    except (FileMissingError, InvalidRequestError, PermissionDeniedError):  # not there, or not for us
+    # it does not exist there, or the user has no access
+    except (FileMissingError, InvalidRequestError, PermissionDeniedError):
         there = await system.default_workdir()
         await system.mkdir(there, parents=True)
         print(f"{program}: warning: {system.name} has no {here}; the job works in {there}", file=sys.stderr)

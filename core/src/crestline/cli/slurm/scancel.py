@@ -1,4 +1,4 @@
-"""`crestline-scancel`."""
+"""`crestline-scancel`: cancel jobs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _OPTIONS = """
 _ID = re.compile(r"\d+(\+\d+|_\d+|_\[[\d,:-]+\])?")
 _FILTERS = ("account", "name", "jobname", "me", "nodelist", "partition", "qos", "reservation", "state", "user")
 _ASKED = ("qos", "reservation")
-"""filters that only Slurm's own squeue knows"""
+"""Filters that only Slurm's own squeue supports."""
 _ACCESS_DENIED = 2002 % 256
-"""exit code of scancel for a job of another user: what is left of Slurm's error number"""
+"""Exit code of scancel for a job of another user: the low byte of Slurm's error number."""
 _VARIABLES = {f"SCANCEL_{each.upper()}": each for each in ("account", "name", "partition", "qos", "state", "user")}
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-scancel`."""
     run(_PROGRAM, scancel)
 
 
@@ -56,7 +56,7 @@ def scancel(words: list[str]) -> int:
             f"{_PROGRAM}: error: The API cannot send signal {options['signal']}: it ends jobs, and nothing else. "
             "Leave --signal out to end the job."
         )
-    if "batch" in options:  # --full changes nothing, since KILL always ends all steps
+    if "batch" in options:  # --full has no effect, since KILL always ends all steps
         raise CommandError(f"{_PROGRAM}: error: --batch sends the signal to the script alone, and the API sends none.")
     ids = [each for word in rest for each in _split(word)]
     if not ids and not any(name in options for name in _FILTERS):
@@ -66,7 +66,7 @@ def scancel(words: list[str]) -> int:
 
 
 def _split(word: str) -> list[str]:
-    """`12,13_4` -> `12` and `13_4`; `12_[1-3,7]` -> its elements."""
+    """Split `12,13_4` into `12` and `13_4`, and expand `12_[1-3,7]` to its tasks."""
     ids = re.split(r",(?![^\[]*\])", word)
     for each in ids:
         if not _ID.fullmatch(each):
@@ -75,9 +75,10 @@ def _split(word: str) -> list[str]:
 
 
 def _cancelled_as(job_id: str, ids: list[str], by_state: bool) -> list[str]:
-    """Which ids to cancel of a listed job, of `ids` if there are any.
+    """Return the ids to cancel for a listed job, limited to `ids` if there are any.
 
-    What waits of an array is cancelled one by one where the elements that run shall go on, else as the whole array.
+    Pending tasks of an array are cancelled one by one if the running tasks must continue, otherwise the array is
+    cancelled as a whole.
     """
     if ids and not {job_id, parent(job_id)} & set(ids):
         return [each for each in array_elements(job_id) if each in ids]
@@ -102,7 +103,7 @@ async def _cancel(system: System, ids: list[str], options: dict[str, str]) -> in
             print(f"{_PROGRAM}: Terminating job {job_id}", file=sys.stderr)
         try:
             await system.cancel(job_id)
-        except JobNotFoundError:  # as Slurm has it, no failure: such a job does not run
+        except JobNotFoundError:  # not a failure in Slurm: the job is not running
             if "verbose" in options:
                 _complain(job_id, "Invalid job id specified")
         except CrestlineError as error:
@@ -118,7 +119,7 @@ def _complain(job_id: str, why: str) -> None:
 
 
 async def _is_confirmed(system: System, job_id: str) -> bool:
-    """Ask the user, as `--interactive` wants it."""
+    """Ask the user for confirmation, for `--interactive`."""
     try:
         job = (await system.array_tasks(job_id))[0]
     except JobNotFoundError:
@@ -130,10 +131,10 @@ async def _is_confirmed(system: System, job_id: str) -> bool:
 
 
 async def _asked(system: System, options: dict[str, str]) -> dict[str, str]:
-    """The ids, as the option `among`, of the jobs that meet the conditions of which only Slurm knows.
+    """Return the option `among` with the ids of the jobs that match the filters that only Slurm supports.
 
     Raises:
-        CommandError: Slurm's own squeue cannot be asked.
+        CommandError: the gateway cannot run Slurm's own squeue.
     """
     conditions = [f"--{name}={options[name]}" for name in _ASKED if name in options]
     if not conditions:
@@ -147,10 +148,10 @@ async def _asked(system: System, options: dict[str, str]) -> dict[str, str]:
 
 
 def _read_states(text: str) -> frozenset[str]:
-    """The states that jobs may have which can be cancelled, of any case and in either spelling.
+    """Parse the states of jobs that can be cancelled, in any case and in either spelling.
 
     Raises:
-        CommandError: it is another.
+        CommandError: any other state.
     """
     try:
         states = read_states(_PROGRAM, text)
@@ -164,7 +165,11 @@ def _read_states(text: str) -> frozenset[str]:
 
 
 def _is_meant(job: Job, options: dict[str, str]) -> bool:
-    """The API lists, and cancels, jobs of the caller alone, whose local name may be another one there."""
+    """Whether a job matches the filters.
+
+    The local user name matches every job: the API lists and cancels only the user's own jobs, and the user may have
+    another name on the system.
+    """
     users = options.get("user", "").split(",") if "user" in options else []
     states = _read_states(options["state"]) if "state" in options else None
     nodes = set(expand(options.get("nodelist", "")))

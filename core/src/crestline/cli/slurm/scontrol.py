@@ -1,4 +1,4 @@
-"""`crestline-scontrol`: what it shows, and hold and release; other changes have no call in the API."""
+"""`crestline-scontrol`: the commands show, hold, release, ping and version. The API does not support other changes."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ _OF_OPERATORS = frozenset(
     "schedloglevel takeover token write".split()
 )
 Block = Sequence[Sequence[tuple[str, str]]]
-"""the lines of what is shown, each with its keys and values"""
+"""The lines of one entry, each with its keys and values."""
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-scontrol`."""
     run(_PROGRAM, scontrol)
 
 
 def scontrol(words: list[str]) -> int:
-    """Do one command of scontrol."""
+    """Run one command of scontrol."""
     options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     if not rest:
         raise CommandError(f"{_PROGRAM}: error: A command is required. The interactive mode is not supported.")
@@ -123,7 +123,7 @@ def _show(arguments: list[str], options: dict[str, str], words: list[str]) -> in
     if entity.startswith("hostlist"):
         each = [name for word in names or [_job_nodes()] for name in expand(word)]
         runs = groupby(sorted(each) if entity == "hostlistsorted" else each, lambda name: name.rstrip("0123456789"))
-        print(",".join(compress(run) for _, run in runs))  # neighbours alone share brackets
+        print(",".join(compress(run) for _, run in runs))  # only adjacent hosts share brackets
         return 0
     target, system = find_cluster(_PROGRAM, options.get("clusters"))
     answer = on_system(target, system, lambda there: slurm_answer(there, _PROGRAM, words))
@@ -281,7 +281,7 @@ def _node(node: Node) -> Block:
 
 
 def _state(node: Node) -> str:
-    """`IDLE+DRAIN`, as scontrol writes it."""
+    """Return the state as scontrol writes it: `IDLE+DRAIN`."""
     base = long_state(node).rstrip("*").upper()
     if base in ("DRAINING", "DRAINED"):
         words = [word for word in ("ALLOCATED", "MIXED", "IDLE", "DOWN") if word in node.states]
@@ -347,7 +347,7 @@ def _reservations(name: str, options: dict[str, str]) -> int:
 
 
 def _print(blocks: Sequence[Block], options: dict[str, str], *, after: str = "") -> None:
-    """Print in scontrol's layout: lines of keys with values, indented from the second on, then an empty line."""
+    """Print entries in scontrol's layout: lines of keys and values, indented after the first, then an empty line."""
     for block in blocks:
         lines = [" ".join(f"{key}={one_line(value)}" for key, value in line) for line in block if line]
         if "oneliner" in options:

@@ -1,4 +1,4 @@
-"""`crestline-sinfo`."""
+"""`crestline-sinfo`: print partitions and nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONG_BY_NODE = "%#10N %.6D %#.9P %.11T %4c %.8z %.8e %f"
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-sinfo`."""
     run(_PROGRAM, sinfo)
 
 
@@ -118,7 +118,7 @@ def _groups(
 
 
 def _by_state(groups: list[Group], partitions: list[Partition]) -> list[Group]:
-    """As sinfo: in the order of the partitions, nodes that are in use before those that are not."""
+    """Sort groups as sinfo does: by partition, with nodes in use before the others."""
     order = ["down", "draining", "drained", "completing", "mixed", "allocated", "maint", "reserved", "idle"]
 
     def rank(group: Group) -> tuple[int, int]:

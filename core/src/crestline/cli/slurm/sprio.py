@@ -1,4 +1,4 @@
-"""`crestline-sprio`: priorities of jobs that wait, of whose factors the API tells nothing."""
+"""`crestline-sprio`: priorities of pending jobs. The API does not report the factors of a priority."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _FIELDS: dict[str, Field[Job]] = {
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-sprio`."""
     run(_PROGRAM, sprio)
 
 
 def sprio(words: list[str]) -> int:
-    """Print the priorities of jobs that wait."""
+    """Print the priorities of pending jobs."""
     options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     refusal: CommandError | None = None
     columns: list[Column[Job]] = []
@@ -56,7 +56,7 @@ def sprio(words: list[str]) -> int:
     def is_meant(job: Job) -> bool:
         return (
             state_of(job) == "PENDING"
-            and bool(job.priority)  # 0: held
+            and bool(job.priority)  # the priority of held jobs is 0
             and parent(job.job_id) in chosen.get("jobs", [parent(job.job_id)])
             and job.user in chosen.get("user", [job.user])
             and job.partition in chosen.get("partition", [job.partition])

@@ -1,4 +1,4 @@
-"""`crestline-squeue`."""
+"""`crestline-squeue`: print the queue."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _DEFAULT = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
 _LONG_LIST = "%.18i %.9P %.8j %.8u %.8T %.10M %.9l %.6D %R"
 _START_LIST = "%.18i %.9P %.8j %.8u %.2t %.19S %.6D %20Y %R"
 _REMEMBERED = 300
-"""seconds that squeue lists a job after its end (Slurm's MinJobAge)"""
+"""Seconds that squeue lists a job after its end (Slurm's MinJobAge)."""
 
 
 def main() -> None:
-    """The console script."""
+    """Console script `crestline-squeue`."""
     run(_PROGRAM, squeue)
 
 
 def squeue(words: list[str]) -> int:
     """Print the queue."""
-    if words[-1:] in (["-j"], ["--jobs"]):  # without ids: all jobs
+    if words[-1:] in (["-j"], ["--jobs"]):  # without ids it selects all jobs
         words = words[:-1]
     options, rest = read_options(_PROGRAM, words, QUERIES[_PROGRAM])
     variables = read_environment(_VARIABLES)
@@ -72,7 +72,7 @@ def squeue(words: list[str]) -> int:
         jobs = _ordered(_chosen(await _read(there, ids, options), ids, options), options.get("sort"))
         jobs = _in_elements(jobs, ids, options)
         if not jobs and (options.keys() & _CHECKED_NAMES):
-            # Slurm knows whether there are such users and nodes.
+            # Only Slurm knows whether these users and nodes exist.
             return await slurm_answer(there, _PROGRAM, words) or (jobs, there.name)
         return jobs, there.name
 
@@ -127,7 +127,8 @@ async def _read(system: System, ids: list[str], options: dict[str, str]) -> list
 
 
 async def _lookup(system: System, job_id: str) -> list[Job]:
-    """The job, or all elements of the array; a plain FirecREST may not see a job in its first seconds."""
+    """Return the job, or all tasks of the array. Searches the list if plain FirecREST does not find a recent job by
+    its id."""
     try:
         return await system.backend.jobs.get(job_id)
     except JobNotFoundError:
@@ -140,7 +141,8 @@ async def _lookup(system: System, job_id: str) -> list[Job]:
 
 
 def _window(options: dict[str, str]) -> int | None:
-    """A request for pending and running jobs needs no history, and every window includes a running job."""
+    """Return the window of the list in seconds. An hour suffices without `--states`: every window includes active
+    jobs."""
     return None if "states" in options else 3600
 
 
@@ -150,7 +152,7 @@ def _named_users(options: dict[str, str]) -> list[str]:
 
 
 def _names_me(options: dict[str, str]) -> bool:
-    """Tools ask for the jobs of who runs them, by a name that the system may not know."""
+    """Whether the options name the local user, who may have another name on the system."""
     return getpass.getuser() in _named_users(options)
 
 
@@ -176,7 +178,7 @@ def _chosen(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Jo
 
 
 def _in_elements(jobs: list[Job], ids: list[str], options: dict[str, str]) -> list[Job]:
-    """The rows to print: one by one where so asked, the tasks that stand together in a row."""
+    """Return the rows to print: one for each task with `--array`, otherwise pending tasks share a row."""
     found: list[Job] = []
     for job in jobs:
         if (not ids or job.job_id in ids or parent(job.job_id) in ids) and "array" not in options:
@@ -192,7 +194,10 @@ def _listed(value: str, names: str | None) -> bool:
 
 
 def _ordered(jobs: list[Job], sort: str | None) -> list[Job]:
-    """By `--sort`, else as squeue: by partition, state and priority; of equal ones the newest first."""
+    """Sort by `--sort`, by default as squeue does: by partition, state and priority.
+
+    Among equal jobs, the newest is first.
+    """
     jobs = jobs[::-1]
     for key in reversed((sort or "P,t,-p").split(",")):
         field = key.lstrip("+-")

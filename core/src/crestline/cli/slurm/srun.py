@@ -1,4 +1,4 @@
-"""`crestline-srun`: one command as a job of its own; `crestline-salloc`, which the API cannot serve."""
+"""`crestline-srun` runs a command as a job. `crestline-salloc` reports that the API does not support allocations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _STEP = Grammar(
     flag="disable-status X, exact, interactive, label l, multi-prog, no-allocate Z, overlap, preserve-env E, pty,"
     "quit-on-interrupt, unbuffered u, wait-all",
 )
-"""options of srun alone: they go to the system's own srun, inside the job"""
+"""Options that only srun has. They are passed to the system's own srun inside the job."""
 _HERE = frozenset({"chdir", "clusters", "export", "input", "output", "error", "quiet", "verbose", "wait", "unbuffered"})
 _UNSERVED = {
     "input": "a job reads no input of this machine; let the command read a file there",
@@ -59,17 +59,17 @@ _VARIABLES = {
 
 
 def main() -> None:
-    """The console script of srun."""
+    """Console script `crestline-srun`."""
     run(_PROGRAM, srun)
 
 
 def salloc_main() -> None:
-    """The console script of salloc."""
+    """Console script `crestline-salloc`."""
     run("salloc", salloc)
 
 
 def salloc(words: list[str]) -> int:
-    """Refuse, and say what to do."""
+    """Fail with a hint to use srun or sbatch."""
     raise CommandError(
         "salloc: error: The API starts jobs, and hands out no allocation in which commands of this machine could run.",
         "salloc: error: Run one command with srun, several in a script with sbatch.",
@@ -77,7 +77,7 @@ def salloc(words: list[str]) -> int:
 
 
 def srun(words: list[str]) -> int:
-    """Run the command as a job, print what it prints, and end with its exit code."""
+    """Run the command as a job, print its output, and return its exit code."""
     if "SLURM_JOB_ID" in os.environ:
         return _of_the_node(words)
     try:
@@ -118,17 +118,17 @@ def srun(words: list[str]) -> int:
 
 
 class _Terminal(RunReporter):
-    """Prints what the job prints, and nothing else."""
+    """Prints only the output of the job."""
 
     def __init__(self, *, shows: bool) -> None:
         super().__init__(json=False)
         self._shows = shows
 
     def state(self, event: JobEvent) -> None:
-        """States are not shown."""
+        """Ignore states."""
 
     def output(self, stream: str, text: str) -> None:
-        """Print it where it belongs."""
+        """Print a chunk of output, unless it goes to a file."""
         if self._shows:
             super().output(stream, text)
 
@@ -140,7 +140,7 @@ async def _remove_output(there: System, workdir: str, job_id: str) -> None:
 
 
 def _of_the_node(words: list[str]) -> int:
-    """Inside a job commands are steps, which the node's own srun starts."""
+    """Run the node's own srun. Inside a job, commands are steps of that job."""
     own = Path(sys.argv[0]).resolve()
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         found = shutil.which(_PROGRAM, path=folder)

@@ -1,4 +1,4 @@
-"""The names of job states: of any case, and in squeue's short form (squeue(1), section JOB STATE CODES)."""
+"""Names of job states in any case, and squeue's compact form (squeue(1), section JOB STATE CODES)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SHORT = {
 _LONG = {short: name for name, short in _SHORT.items()}
 
 ACTIVE = frozenset({"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING", "SIGNALING", "STOPPED"})
-"""what squeue lists unless it is asked for more"""
+"""States that squeue lists by default."""
 
 
 def state_of(job: Job) -> str:
-    """Slurm's word, whatever scheduler there is."""
+    """Return Slurm's name of the job's state, for any scheduler."""
     word = job.raw_state.split(" ")[0].rstrip("+").split("+")[0].upper()
     if word in _SHORT:
         return word
@@ -27,15 +27,15 @@ def state_of(job: Job) -> str:
 
 
 def short(state: str) -> str:
-    """`PENDING` -> `PD`."""
+    """Return the compact form, for example `PD` for `PENDING`."""
     return _SHORT.get(state, "??")
 
 
 def read_states(program: str, text: str) -> frozenset[str] | None:
-    """The states of a list; None for `all`.
+    """Parse a comma-separated list of states. Returns None for `all`.
 
     Raises:
-        CommandError: the state does not exist.
+        CommandError: unknown state.
     """
     if text.lower() == "all":
         return None

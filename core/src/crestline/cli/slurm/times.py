@@ -31,10 +31,10 @@ def moment(epoch: int | None, unknown: str) -> str:
 
 
 def read_moment(program: str, text: str) -> float:
-    """Seconds since the epoch of a `--starttime`.
+    """Parse a time such as the value of `--starttime` and return seconds since the epoch.
 
     Raises:
-        CommandError: it is none of `now[-1hour]`, `today`, `YYYY-MM-DD[THH:MM[:SS]]`, `MM/DD/YY`, `HH:MM[:SS]`.
+        CommandError: not one of `now[-1hour]`, `today`, `YYYY-MM-DD[THH:MM[:SS]]`, `MM/DD/YY`, `HH:MM[:SS]`.
     """
     now = time.time()
     if match := re.fullmatch(r"now(?:([+-])(\d+)(second|minute|hour|day|week)?s?)?", text):

@@ -1,6 +1,6 @@
-"""A gateway's configuration, without starting it: each room of it says how its part stands.
+"""Check a gateway's configuration without starting the gateway: each module checks one area.
 
-Nothing is changed by looking: systems are built in a state directory that is thrown away.
+The checks change nothing. They create systems in a temporary state directory.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ROOMS: list[Callable[[Setup], AsyncIterator[Check]]] = [
     identity.check,
     systems.check,
 ]
-"""what is looked at, in this order"""
+"""The checks, in this order."""
 
 
 async def check_gateway(file: Path, user: str | None = None) -> AsyncIterator[Check]:
-    """All checks.
+    """Run all checks.
 
     Args:
-        file: the configuration.
-        user: a POSIX user of the systems that logins, commands and directories are tried with.
+        file: the configuration file.
+        user: a POSIX user of the systems, to test logins, commands and directories with.
     """
     try:
         config = load_config(file)

@@ -1,4 +1,4 @@
-"""A batch system behind commands: its programs are there, and what stands behind them answers."""
+"""Check that the programs of a batch system are installed and that its scheduler responds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_BACK = 86400
 
 
 async def check(runtime: SystemRuntime, options: Mapping[str, Any], user: str) -> AsyncIterator[Check]:
-    """The batch system of one system, as `user` sees it."""
+    """Check the batch system of one system, as the user `user`."""
     name = f"scheduler of {runtime.name}"
     directory = str(options.get("directory") or "")
 

@@ -1,4 +1,4 @@
-"""The database, where it is not the file in the state directory."""
+"""Check the database, unless it is the file in the state directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crestline.model import CrestlineError, GatewayUnavailableError
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
-    """Whether it answers, and the gateway may make its tables."""
+    """Check that the database responds and that the gateway may create its tables."""
     from sqlalchemy import text
 
     from crestline.gateway.store import Store

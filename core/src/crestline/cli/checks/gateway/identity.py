@@ -1,4 +1,4 @@
-"""Identity providers: reachable, who they say they are, with keys, and of the same time."""
+"""Check that identity providers are reachable, have the configured issuer and keys, and that their clocks agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = 10.0
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
-    """Check that each identity provider and OpenFGA answer."""
+    """Check that each identity provider and OpenFGA respond."""
     for provider in setup.config.oidc:
         yield await _provider(provider)
     if setup.config.openfga is not None:

@@ -1,4 +1,4 @@
-"""Where the gateway listens, and what clients see of that: port, certificate, public URL."""
+"""Check the address that the gateway listens on, its certificate, and its public URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crestline.gateway.config import GatewayConfig, TlsConfig
 from crestline.model import ConfigError
 
 _SOON = 14
-"""days before its end when a certificate should have been renewed"""
+"""Days before its expiry by which a certificate should have been renewed."""
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
@@ -53,7 +53,7 @@ async def _is_gateway(config: GatewayConfig) -> bool:
     scheme = "http" if config.tls is None else "https"
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104 - a comparison
     try:
-        # Who it is, not whether to trust it: nothing is sent.
+        # Only identifies the server. No credentials are sent, so its certificate does not matter.
         async with BoundedClient(limit=MAX_REFUSAL, seconds=5, verify=False, trust_env=False) as http:
             answer = await http.get(f"{scheme}://{host}:{config.port}/status/liveness")
     except httpx.HTTPError:

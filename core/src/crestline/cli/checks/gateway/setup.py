@@ -1,4 +1,4 @@
-"""What the checks of a gateway's set-up are given."""
+"""The input of the checks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from crestline.gateway.config import GatewayConfig
 
 @dataclass(frozen=True)
 class Setup:
-    """A site's set-up."""
+    """A gateway's configuration, and the user to test with."""
 
     config: GatewayConfig
     user: str | None
-    """a user of the systems to try things with, None: those that the configuration names for observing"""
+    """A POSIX user of the systems to test with. None selects the users that the configuration names for monitoring."""

@@ -1,4 +1,4 @@
-"""The gateway's state directory: there or to be made, private, and with room."""
+"""Check that the gateway's state directory exists or can be created, is private, and has free space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crestline.gateway.state_directory import StateDirectory
 from crestline.model import ConfigError
 
 _ROOM = 100 * 1024 * 1024
-"""bytes"""
+"""Minimum free space in bytes."""
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
@@ -53,11 +53,11 @@ def _mode(file: Path) -> int:
 
 
 def _client_users(database: Path) -> set[str]:
-    """The users of the clients that are registered in the state directory."""
+    """Return the users of the clients that are registered in the state directory."""
     if not database.exists():
         return set()
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             return {row[0] for row in connection.execute("SELECT username FROM clients")}
-        except sqlite3.DatabaseError:  # the check of the database says what is wrong with it
+        except sqlite3.DatabaseError:  # the database check reports the problem
             return set()

@@ -1,4 +1,4 @@
-"""Each system: its machine, the login there, its directories, its batch system and its object store."""
+"""Check each system: its host, the login there, its directories, its batch system and its object store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TIMEOUT = 15.0
 
 
 async def check(setup: Setup) -> AsyncIterator[Check]:
-    """All systems, one after the other."""
+    """Check all systems, one after the other."""
     from crestline.gateway.store import Store
 
     if not setup.config.systems:
@@ -47,7 +47,7 @@ async def _system(
     from crestline.gateway.replicas import Replicas
     from crestline.gateway.systems import build_system, check_shareable
 
-    is_configured = bool(config.file_systems)  # else they are made in the state_dir
+    is_configured = bool(config.file_systems)  # otherwise they are created in the state directory
     try:
         runtime = build_system(name, config, state_dir, store, lambda: "http://127.0.0.1", Replicas(store))
         new_secrets, known_secrets = [], []
@@ -57,7 +57,7 @@ async def _system(
                 known_secrets.append(shutil.copyfile(real, file))
             else:
                 new_secrets.append(file.name)
-        if known_secrets:  # read them
+        if known_secrets:  # build again to load the copied secrets
             runtime = build_system(name, config, state_dir, store, lambda: "http://127.0.0.1", Replicas(store))
         if setup.config.database is not None:
             check_shareable(name, runtime.scheduler)
