@@ -1,6 +1,6 @@
-"""`python -m crestline.testing.firecrest`: a stand-in as a process.
+"""`python -m crestline.testing.firecrest`: run a stand-in as a process.
 
-Its first line of output is JSON with all that a client needs.
+The first line of its output is JSON with everything that a client needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One listening port with an application behind it, in a thread of its own, that can be shut and opened again."""
+"""A server thread for one application, whose listening port can be closed and reopened."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from crestline.testing.firecrest.fault_layer import ABORT
 
 
 class Listener:
-    """A loopback port (`port` 0: a free one). While shut the port stays ours, and connections to it are refused."""
+    """A loopback port (`port` 0 selects a free one). While closed, the port remains reserved, and connections to it
+    are refused."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
         self._reservation = _bound(port)
-        """never listens; while it is open, no other program gets the port"""
+        """A bound socket that never listens, so that no other program gets the port."""
         self.port: int = self._reservation.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -31,11 +32,11 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:<port>`."""
+        """The base URL `http://127.0.0.1:<port>`."""
         return f"http://127.0.0.1:{self.port}"
 
     def open(self) -> None:
-        """Listen; returns when connections are accepted."""
+        """Start listening. Returns when connections are accepted."""
         with self._lock:
             if self._server is not None:
                 return
@@ -59,7 +60,7 @@ class Listener:
                 time.sleep(0.005)
 
     def shut(self) -> None:
-        """Reset all connections and refuse new ones; returns when that is so."""
+        """Reset all connections and refuse new ones. Returns when this is done."""
         with self._lock:
             if self._server is None or self._thread is None:
                 return
@@ -70,13 +71,13 @@ class Listener:
             self._server = self._thread = self._loop = self._shut = None
 
     def close(self) -> None:
-        """Shut for good, and give up the port."""
+        """Close the port permanently and release it."""
         self.shut()
         self._reservation.close()
 
     def _run(self, server: uvicorn.Server, listener: socket.socket) -> None:
         async def serve() -> None:
-            # The steps of `server.serve`, which would look only ten times a second whether it is to end.
+            # The steps of `server.serve`, which would check only ten times a second whether to stop.
             self._loop, self._shut = asyncio.get_running_loop(), asyncio.Event()
             server.config.load()
             server.lifespan = server.config.lifespan_class(server.config)
@@ -93,7 +94,7 @@ class Listener:
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope.setdefault("extensions", {})[ABORT] = partial(self._abort, scope["client"])
-        with suppress(asyncio.CancelledError):  # of requests that were under way when the port was shut
+        with suppress(asyncio.CancelledError):  # of requests in flight when the port was closed
             await self._app(scope, receive, send)
 
     def _abort(self, client: tuple[str, int]) -> None:
@@ -107,7 +108,7 @@ class Listener:
 
 
 def _bound(port: int) -> socket.socket:
-    # asyncio sets TCP_NODELAY where the protocol is named; without it an answer in two parts takes 40 ms more
+    # asyncio sets TCP_NODELAY only if the protocol is specified. Without it, responses in two parts take 40 ms longer.
     found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     found.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""What a batch script says to sbatch: its `#SBATCH` lines, and the small notations in them."""
+"""Parse the `#SBATCH` lines of batch scripts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _FLAGS = {"hold", "requeue", "no-requeue", "exclusive", "overcommit", "parsable"
 
 @dataclass(frozen=True)
 class Array:
-    """The tasks of a job array, and how many of them may run at once (None: all)."""
+    """The tasks of a job array, and how many of them may run concurrently (None: all)."""
 
     tasks: tuple[int, ...]
     at_once: int | None = None
 
 
 def directives(script: str) -> dict[str, str]:
-    """Long option names and their values from the `#SBATCH` lines before the first command."""
+    """Return the long option names and values from the `#SBATCH` lines before the first command."""
     found: dict[str, str] = {}
     for line in script.splitlines():
         if line.startswith("#SBATCH"):
@@ -45,7 +45,8 @@ def directives(script: str) -> dict[str, str]:
 
 
 def seconds(text: str) -> int:
-    """A time limit in Slurm's notation (`30`, `30:00`, `1:00:00`, `1-12:30:00`) in seconds. Raises ValueError."""
+    """Parse a time limit in Slurm's notation (`30`, `30:00`, `1:00:00`, `1-12:30:00`) into seconds. Raises
+    ValueError."""
     days, _, rest = text.rpartition("-")
     numbers = [int(part) for part in rest.split(":")]
     if days:
@@ -60,7 +61,7 @@ def seconds(text: str) -> int:
 
 
 def array(text: str) -> Array:
-    """The tasks named by `0-3`, `1,4,9`, `0-10:2`, each with an optional `%2`. Raises ValueError."""
+    """Parse the tasks of `0-3`, `1,4,9` or `0-10:2`, each with an optional `%2`. Raises ValueError."""
     spec, _, at_once = text.partition("%")
     tasks: set[int] = set()
     for part in spec.split(","):
@@ -73,7 +74,7 @@ def array(text: str) -> Array:
 
 
 def file_name(pattern: str, values: dict[str, str]) -> str:
-    """A file name with `%j`, `%A`, `%a`, `%x`, `%u`, `%N` and `%%` replaced (`%4j` pads with zeros)."""
+    """Replace `%j`, `%A`, `%a`, `%x`, `%u`, `%N` and `%%` in a file name (`%4j` pads with zeros)."""
 
     def replaced(match: re.Match[str]) -> str:
         if match[2] == "%":
@@ -85,7 +86,7 @@ def file_name(pattern: str, values: dict[str, str]) -> str:
 
 
 def interpreter(script: str) -> list[str]:
-    """The program (and its one argument) that the first line names."""
+    """Return the program of the first line, with its argument if there is one."""
     return script.splitlines()[0].removeprefix("#!").strip().split(None, 1)
 
 

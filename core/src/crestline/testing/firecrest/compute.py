@@ -24,12 +24,12 @@ from crestline.testing.firecrest.state import FacilityState
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _NAME_LIMIT = 235
 _SCRIPT_LIMIT = 4 * 1024 * 1024
-"""Bytes of a batch script (`max_script_size` in slurm.conf's SchedulerParameters)."""
+"""Maximum size of a batch script in bytes (`max_script_size` in slurm.conf's SchedulerParameters)."""
 _WORKDIR_NAMES = ("workingDirectory", "working_directory", "currentWorkingDirectory", "current_working_directory")
 
 
 def routes(facility: FacilityState) -> list[Route]:
-    """The endpoints."""
+    """Return the routes of these endpoints."""
     jobs = "/compute/{system}/jobs"
     return [
         route(facility, jobs, submit, "POST", needs="scheduler", body="json"),
@@ -42,7 +42,7 @@ def routes(facility: FacilityState) -> list[Route]:
 
 
 def submit(call: Call) -> Response:
-    """201 with the id. Neither script nor path: sbatch waits for its input until the time is up, 408."""
+    """Submit a job: 201 with its id. Without script and path, sbatch waits for input until the timeout: 408."""
     _need_ssh_key(call)
     description = call.body.get("job")
     if not isinstance(description, dict):
@@ -75,7 +75,8 @@ def submit(call: Call) -> Response:
 
 
 def list_jobs(call: Call) -> Response:
-    """The caller's jobs, or everybody's; ended ones only within the time window. The rest of the query is ignored."""
+    """List the user's jobs, or those of all users. Ended jobs are limited to the time window. Ignores other
+    parameters."""
     _need_ssh_key(call)
     facility, faults = call.facility, call.facility.faults
     window, names = _WINDOWS["7d"], None
@@ -101,7 +102,7 @@ def list_jobs(call: Call) -> Response:
 
 
 def get_job(call: Call) -> Response:
-    """A list with one job, or with all tasks of an array; jobs of all users are found."""
+    """Return a list with one job of any user, or with all tasks of an array."""
     facility = call.facility
     jobs = _find(call)
     job_rows.check_parsable(jobs, facility.faults)
@@ -112,7 +113,7 @@ def get_job(call: Call) -> Response:
 
 
 def get_metadata(call: Call) -> Response:
-    """Script, and the paths of input, output and errors."""
+    """Return the script, and the paths of input, output and errors."""
     facility = call.facility
     if not _job_id(call).isdigit():
         raise Refusal(404, "Job not found.")
@@ -130,7 +131,7 @@ def get_metadata(call: Call) -> Response:
 
 
 def cancel(call: Call) -> Response:
-    """204; a job that is unknown, over, or another user's is 500 with scancel's words."""
+    """Cancel a job: 204. For unknown or ended jobs, and those of other users, 500 with scancel's message."""
     job_id, faults = _job_id(call), call.facility.faults
     if not job_id.isdigit():
         raise slurm_failure(f"scancel: error: Invalid job id {job_id}")
@@ -149,7 +150,7 @@ def cancel(call: Call) -> Response:
 
 
 def attach(call: Call) -> Response:
-    """Run a command inside a running job and throw its output away; 204 when it ends in time."""
+    """Run a command in a running job and discard its output: 204 if it ends in time."""
     command = call.text("command")
     jobs = [job for job in _find(call) if job.process is not None and job.user == call.user]
     if not jobs:
@@ -206,7 +207,7 @@ def _environment(asked: Call) -> dict[str, str]:
 
 
 def _check_text(script: str) -> None:
-    """Refuse what sbatch 22.05 refuses to read."""
+    """Reject scripts that sbatch 22.05 cannot read."""
     if "\r\n" in script:
         words = (
             "Batch script contains DOS line breaks (\\r\\n)\nsbatch: error: instead of expected UNIX line breaks (\\n)."
@@ -236,11 +237,11 @@ def _window(call: Call) -> int:
 
 def _names(call: Call) -> list[str] | None:
     name = call.query.get("name")
-    if not name:  # empty: no filter
+    if not name:  # empty means no filter
         return None
     if len(name) > _NAME_LIMIT:
         raise invalid("query", "name", f"String should have at most {_NAME_LIMIT} characters", value=name)
-    return name.split(",")  # squeue and sacct read a comma as the end of a name
+    return name.split(",")  # squeue and sacct treat a comma as the end of a name
 
 
 def _scancel_failure(job_id: str, words: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""`ls` and its output: the `File` object of the wire."""
+"""Run `ls` and parse its output into FirecREST's `File` objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listed(
     dereference: bool = False,
     itself: bool = False,
 ) -> list[dict[str, Any]]:
-    """The files in a directory, or (`itself`) the file or directory that `path` names, under its whole path."""
+    """List a directory, or with `itself` the file or directory at `path`, under its whole path."""
     options = ["-l", "--quoting-style=c", "--time-style=+%Y-%m-%dT%H:%M:%S"]
     for wanted, option in ((hidden, "-A"), (recursive, "-R"), (dereference, "-L"), (itself, "-d")):
         if wanted:
@@ -46,7 +46,7 @@ def listed(
 
 
 def listed_itself(call: Call, path: str) -> dict[str, Any]:
-    """The one `File` that a changing call answers with."""
+    """Return the `File` in the response of an operation that changes it."""
     return listed(call, path, itself=True)[0]
 
 
@@ -65,7 +65,7 @@ def _file(match: re.Match[bytes], prefix: str, call: Call, numeric: bool) -> dic
 
 
 def _unquoted(name: bytes, call: Call) -> str:
-    """A name out of C quotes. A real server takes away no more escapes than a shell does: those of `"` and `\\`."""
+    """Unquote a name in C quotes. Like a real server, resolve only the escapes of double quotes and backslashes."""
     if call.facility.faults.names_listed_in_octal:
         return shlex.split(name.decode("ascii"))[0]
     found: bytes = ast.literal_eval("b" + name.decode("ascii"))

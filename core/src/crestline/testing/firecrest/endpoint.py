@@ -1,4 +1,4 @@
-"""What every FirecREST endpoint does before and after its own work: token, system, health, body, headers, errors."""
+"""Common steps of all FirecREST endpoints: token, system, health, body, headers and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from crestline.testing.firecrest.state import FacilityState
 
 @dataclass
 class Call:
-    """One request, as a handler wants it. Bodies are read in camelCase, snake_case too."""
+    """A request as passed to a handler. Its body is decoded, in camelCase or snake_case."""
 
     facility: FacilityState
     user: User
@@ -36,14 +36,14 @@ class Call:
     upload: tuple[str, bytes] | None = None
 
     def flag(self, name: str) -> bool:
-        """A boolean of the query, false by default."""
+        """Return a boolean query parameter, false by default."""
         text = self.query.get(name, "false").lower()
         if text not in ("true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"):
             raise invalid("query", name, "Input should be a valid boolean, unable to interpret input", value=text)
         return text in ("true", "1", "yes", "on", "t", "y")
 
     def number(self, name: str) -> int | None:
-        """An integer of the query, None if not given."""
+        """Return an integer query parameter, or None."""
         text = self.query.get(name)
         if text is None:
             return None
@@ -52,7 +52,7 @@ class Call:
         return int(text)
 
     def text(self, *names: str) -> str | None:
-        """The first of these names that the body has, as text."""
+        """Return the first of these text fields in the body, or None."""
         for name in names:
             value = self.body.get(name)
             if value is not None:
@@ -76,11 +76,11 @@ def route(
     public: bool = False,
     commands: int = 1,
 ) -> Route:
-    """A route below FirecREST's root.
+    """Create a route below FirecREST's root.
 
-    `needs` names the service (`scheduler`, `filesystem`) whose red health makes it 503, `body` is `json`, `form` or
-    nothing, `public` endpoints ask for no token. `commands` are run at once on the system, each in a session of the
-    user's connection. A path with `{system}` answers for the configured system only.
+    If the service `needs` (`scheduler`, `filesystem`) is unhealthy, the response is 503. `body` is `json`, `form` or
+    empty. `public` endpoints require no token. `commands` is the number of concurrent commands on the system, each in a
+    session of the user's connection. A path with `{system}` only serves the configured system.
     """
 
     async def run(request: Request) -> Response:
@@ -111,7 +111,7 @@ def route(
 
 
 def plain_error(status: int, message: str) -> Response:
-    """An error that no endpoint had a part in, such as an unknown path."""
+    """Return an error outside of any endpoint, such as for an unknown path."""
     return JSONResponse(
         {"errorType": "error", "message": message, "causedBy": None, "data": None, "user": None}, status_code=status
     )
@@ -139,7 +139,7 @@ def _check_health(facility: FacilityState, service: str) -> None:
 
 @asynccontextmanager
 async def _session(facility: FacilityState, user: User, needs: str, commands: int) -> AsyncIterator[None]:
-    """The time that the commands of one request take, and their places in the user's connection."""
+    """Occupy sessions of the user's connection for the time that the commands of a request take."""
     limit = facility.faults.max_sessions if needs else None
     taken = facility.sessions.get(user.name, 0)
     if limit is not None and taken + commands > limit:
@@ -160,7 +160,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         found = json.loads(raw)
     except ValueError:
-        raise BrokenConnection from None  # as measured: no answer, "Server disconnected"
+        raise BrokenConnection from None  # as measured: no response, "Server disconnected"
     if not isinstance(found, dict):
         raise invalid("body", "", "Input should be a valid dictionary", value=found)
     return found
@@ -175,5 +175,5 @@ async def _file_of(request: Request) -> tuple[str, bytes]:
 
 
 def uptime(facility: FacilityState) -> float:
-    """Seconds since the stand-in was made."""
+    """Return the seconds since the stand-in was created."""
     return time.time() - facility.began

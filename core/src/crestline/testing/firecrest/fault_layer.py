@@ -1,4 +1,4 @@
-"""The layer in front of an application that applies the rules of `Faults` and keeps the list of requests."""
+"""ASGI middleware that applies the rules of `Faults` and records requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crestline.testing.firecrest.refusals import Refusal
 from crestline.testing.firecrest.state import FacilityState, Seen
 
 ABORT = "crestline.testing.firecrest.abort"
-"""Key in `scope["extensions"]` of a function that resets the connection; put there by `Listener`."""
+"""Key in `scope["extensions"]` of the function that resets the connection, set by `Listener`."""
 _TEXTS = {
     408: "Command execution timeout limit exceeded.",
     413: "Command output exceeded buffer limit.",
@@ -22,11 +22,11 @@ _TEXTS = {
     503: "The scheduler service for the requested system (lab) is unhealthy.",
 }
 _TEXTS_AFTER = {424: "SSH connection Reset.", 503: "no healthy upstream"}
-"""What is said where the work may be done; the texts above for these are said before it begins."""
+"""Messages of errors after which the work may be done. The texts above are for errors before it begins."""
 
 
 class FaultLayer:
-    """Wraps an application. Requests to paths that begin with `/_` pass untouched and unlisted."""
+    """Middleware around an application. Requests to paths that begin with `/_` are neither changed nor recorded."""
 
     def __init__(self, app: ASGIApp, facility: FacilityState) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class FaultLayer:
         self._poisoned: set[tuple[str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http" or scope["path"].startswith("/_"):
             await self._app(scope, receive, send)
             return
@@ -54,7 +54,7 @@ class FaultLayer:
         if exchange.status == 400 and "/filesystem/" in scope["path"] and self._facility.faults.break_after_400:
             self._poisoned.add(client)
         if exchange.dropped:
-            await asyncio.sleep(0.01)  # so that the server knows of the lost connection before we return
+            await asyncio.sleep(0.01)  # lets the server notice the lost connection before this returns
 
     async def _before(self, rule: Rule, exchange: _Exchange, receive: Receive) -> None:
         await asyncio.sleep(rule.delay)

@@ -52,79 +52,79 @@ class Faults:
     fresh_job_404: float = 0.0
     """Seconds after submission in which a job is 404 by id and absent from the list."""
     allocation_window: float = 0.0
-    """Seconds after submission in which a job is called `allocation`, has no working directory and is PENDING."""
+    """Seconds after submission in which a job has the name `allocation`, no working directory and the state PENDING."""
     accounting_lag: float = 0.0
     """Seconds after its start (2 to 4 in the recorded lab) in which the accounting knows a job only as a nameless
-    `allocation` row: PENDING while it runs, then its end. Of an array this is the last element alone, under the array's
-    plain id; the others are there only while they run, under plain ids of their own."""
+    `allocation` row, which is PENDING while the job runs. Of an array, this row is its last task, with the id of the
+    array. The other tasks are listed only while they run, with ids of their own."""
     list_loses_ended: float = 0.0
-    """Seconds after its end (2 to 3 as measured) in which a job is missing from the list, since squeue has dropped it
-    and the accounting has not learnt of it yet; by id it is found."""
+    """Seconds after its end (2 to 3 as measured) in which a job is missing from the list, since squeue has dropped
+    it and the accounting does not know it yet. It is still found by id."""
     array_rows_doubled: bool = True
-    """Elements that run are listed once more under plain ids of their own, and the rest that waits under the array's:
-    squeue's rows beside sacct's."""
+    """Running array tasks are listed again under ids of their own, and the pending ones under the id of the array:
+    squeue's rows next to sacct's."""
     array_metadata_is_one: bool = True
-    """The metadata of an array are one record under its id: that of its last element, or while any waits, with
-    4294967294 for its index."""
+    """The metadata of an array are one record with its id: that of its last task, or while any is pending, with
+    4294967294 as its index."""
     metadata_kept: float | None = None
-    """Seconds after its end for which the metadata of a job can be had (Slurm's MinJobAge, 300 by default), then 404
-    although the job itself is found; None: always."""
+    """Seconds after its end during which the metadata of a job are available (Slurm's MinJobAge, 300 by default).
+    After that they are 404, although the job itself is found. None: always available."""
     stale_pending: float = 0.0
-    """Seconds after its start in which a running job is still shown as PENDING."""
+    """Seconds after its start in which a running job still appears as PENDING."""
     list_omits: str = ""
-    """Regular expression: jobs whose id or name it fully matches are missing from the list; by id they are found."""
+    """Regular expression: jobs whose id or name it fully matches are missing from the list, but found by id."""
     list_omits_dependent: bool = False
-    """Jobs with a dependency are missing from the list; by id they are found."""
+    """Jobs with a dependency are missing from the list, but found by id."""
     list_413_above: int | None = None
-    """A list of more jobs than this is refused: 413, the command's output exceeded the buffer."""
+    """Maximum number of jobs in a list. A longer one is 413: the command's output exceeded the buffer."""
     list_408_above: int | None = None
-    """A list of more jobs than this is refused: 408, the command took too long."""
+    """Maximum number of jobs in a list. A longer one is 408: the command timed out."""
     pipe_in_name_breaks_list: bool = True
-    """A `|` or newline in a job's name turns every list that has the job, and the job itself, into 500."""
+    """A `|` or newline in a job's name causes a 500 for every list that contains the job, and for the job itself."""
     names_mangled: bool = True
     """The accounting returns `"` in names as a backtick and every non-ASCII character as `?`."""
     cancel_ended_is_500: bool = True
-    """Cancelling an unknown or ended job is 500; if off: unknown is 404, ended is 204."""
+    """Cancelling an unknown or ended job is 500. If False: 404 for an unknown job, 204 for an ended one."""
     env_commas_truncate: bool = True
     """Environment values end at their first comma."""
     quote_in_path_breaks: bool = True
-    """A `'` in any path of `ops` is 500: unbalanced shell. (A stand-in never executes what follows the quote.)"""
+    """A `'` in any path of `ops` is 500: unbalanced quotes in the shell. (A stand-in never executes the rest.)"""
     space_breaks_checksum: bool = True
     """A space or tab in the path of `ops/checksum` is 500."""
     checksum_is_marked: bool = True
-    """As sha256sum prints it, the checksum begins with a backslash if the file's path has one, or a line break."""
+    """The checksum begins with a backslash if the file's path contains a backslash or a newline, as in sha256sum."""
     html_escapes_transfer_paths: bool = True
     """Transfer jobs see `&`, `<`, `>` and both quotes in paths as HTML entities."""
     offer_script_leaves_source_bare: bool = True
-    """The job of an S3 download has its source path without quotes: what a shell makes of it happens."""
+    """The job of an S3 download does not quote its source path, so the shell splits and interprets it."""
     offer_script_measures_links: bool = True
-    """The job of an S3 download takes the length of a symbolic link for that of the file."""
+    """The job of an S3 download uses the size of a symbolic link instead of that of the file."""
     fetch_script_double_quotes_target: bool = True
-    """The job of an S3 upload has its target path in double quotes: `$`, backquotes and backslashes act."""
+    """The job of an S3 upload has its target path in double quotes: `$`, backquotes and backslashes are interpreted."""
     compress_script_leaves_directory_bare: bool = True
-    """With a match pattern, `compress` (`ops` too) changes into the directory above without quotes around its name;
-    the command of `ops` is in double quotes as a whole."""
+    """With a match pattern, `compress` (also in `ops`) changes into the parent directory without quoting its name.
+    In `ops`, the whole command is in double quotes."""
     empty_upload_hangs: bool = True
-    """A direct upload of no bytes writes the file, then is 408 after the command timeout: nothing ends its input."""
+    """A direct upload of an empty file writes it, but is 408 after the command timeout: its input is never closed."""
     failed_upload_hides_why: bool = True
-    """A direct upload that cannot be written is 500, whatever the reason: its command ends before its input is sent."""
+    """A direct upload that cannot be written is 500 for any reason: its command ends before its input is sent."""
     names_listed_in_octal: bool = True
-    """`ls` runs without a locale: the bytes of names beyond ASCII, and control characters, come as escapes."""
+    """`ls` runs without a locale: non-ASCII bytes and control characters in names are escaped."""
     checksum_408_above: int | None = None
-    """The checksum of a file of more bytes than this takes too long: 408."""
+    """Maximum file size in bytes for a checksum. Larger files time out: 408."""
     failed_transfer_completes: bool = True
-    """cp, mv, rm, compress and extract jobs that failed end COMPLETED with exit code 0; if off: FAILED, 1."""
+    """Failed cp, mv, rm, compress and extract jobs end as COMPLETED with exit code 0. If False: FAILED with 1."""
     download_too_large: int = 500
-    """Status of `ops/download` above 3.75 MiB: 500 as measured, or 413 as the source says."""
+    """Status of `ops/download` above 3.75 MiB: 500 as measured, or 413 as in the source code."""
     command_time: float = 0.0
     """Seconds that each command on the system takes."""
     max_sessions: int | None = None
-    """How many commands a user's one SSH connection carries at once (sshd's MaxSessions, 10 by default): what comes
-    beyond is 424, or 500 with that as its cause where FirecREST runs two commands for one request."""
+    """Maximum number of concurrent commands in a user's SSH connection (sshd's MaxSessions, 10 by default). Beyond
+    that, the response is 424, or 500 with this cause where FirecREST runs two commands for one request."""
     break_after_400: bool = False
-    """The request that follows a 400 of a file endpoint, on the same connection, is dropped."""
+    """After a 400 of a file endpoint, the next request on the same connection is dropped."""
     min_token_ttl: float = 30.0
-    """Seconds; a token with less life left is refused with its own message."""
+    """Minimum remaining lifetime of a token in seconds. Other tokens are rejected with a specific message."""
     reject_tokens: bool = False
     """Every token is invalid: 401."""
     unknown_signing_key: bool = False
@@ -132,19 +132,19 @@ class Faults:
     reject_refresh: bool = False
     """The token endpoint refuses every refresh token: 400 invalid_grant."""
     unhealthy: str = ""
-    """`scheduler`, `filesystem` or `ssh`: the last health check was red, so what depends on it is 503."""
+    """`scheduler`, `filesystem` or `ssh`: its last health check failed, so endpoints that need it are 503."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
 
-    # shorthands: each adds one rule and returns it
+    # Shorthands: each adds one rule and returns it.
 
     def fail(self, status: int, path: str = "", method: str = "", **options: Any) -> Rule:
-        """Answer `status` to matching requests; `when="after"` for work that is done all the same."""
+        """Answer `status` to matching requests. With `when="after"`, the request is still executed."""
         return self.add(Rule(path=path, method=method, status=status, **options))
 
     def drop(self, path: str = "", method: str = "", **options: Any) -> Rule:
-        """Reset the connection of matching requests; `when="after"` for work that is done all the same."""
+        """Reset the connection of matching requests. With `when="after"`, the request is still executed."""
         return self.add(Rule(path=path, method=method, drop=True, **options))
 
     def delay(self, seconds: float, path: str = "", method: str = "", **options: Any) -> Rule:
@@ -160,12 +160,12 @@ class Faults:
         return self.add(Rule(path=path, method=method, body=body, **options))
 
     def add(self, rule: Rule) -> Rule:
-        """Append a rule to the present ones."""
+        """Append a rule to the existing ones."""
         with self._lock:
             self.rules.append(rule)
         return rule
 
-    # used by the server
+    # Used by the server.
 
     def match(self, method: str, path: str, query: str) -> Rule | None:
         """Return the rule that applies to this request, and decrement its count."""
@@ -184,10 +184,10 @@ class Faults:
         return None
 
     def update(self, changes: dict[str, Any]) -> None:
-        """Set several fields by name. `rules` (a list of objects) are appended to the present ones.
+        """Set several fields by name. `rules` (a list of objects) are appended to the existing ones.
 
         Raises:
-            ValueError: a name does not exist; nothing was changed.
+            ValueError: unknown name. Nothing is changed.
         """
         known = {f.name for f in fields(self)}
         if unknown := set(changes) - known:
@@ -209,5 +209,5 @@ class Faults:
             setattr(self, f.name, getattr(fresh, f.name))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all switches with their present values."""
+        """Return all switches with their current values."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""The endpoints of `ops` for what is in a file: head, tail, view, checksum, file, download, and upload."""
+"""The endpoints of `ops` for file contents: head, tail, view, checksum, file, download, and upload."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from crestline.testing.firecrest.remote_command import failed, run
 
 
 def head(call: Call) -> Response:
-    """The first bytes or lines, or (`skipTrailing`) all but the last ones. Positions only repeat what was asked."""
+    """Return the first bytes or lines, or with `skipTrailing` all but the last ones. Positions repeat the request's
+    values."""
     path, skip = checked(call), call.flag("skipTrailing")
     count, unit = _asked_part(call)
     output = run(call, "head", *_part_option(count, unit, "-" if skip else ""), "--", path)
@@ -25,7 +26,7 @@ def head(call: Call) -> Response:
 
 
 def tail(call: Call) -> Response:
-    """The last bytes or lines, or (`skipHeading`) all from the given one on, counted from 1."""
+    """Return the last bytes or lines, or with `skipHeading` all from the given one on, counted from 1."""
     path, skip = checked(call), call.flag("skipHeading")
     count, unit = _asked_part(call)
     output = run(call, "tail", *_part_option(count, unit, "+" if skip else ""), "--", path)
@@ -34,7 +35,7 @@ def tail(call: Call) -> Response:
 
 
 def view(call: Call) -> Response:
-    """`size` from `offset`, cut out after decoding, so counted in characters.
+    """Return `size` characters from `offset`, selected after decoding.
 
     The server reads two blocks of `size` bytes from the block of the offset on, and both must fit in its buffer.
     """
@@ -61,7 +62,7 @@ def view(call: Call) -> Response:
 
 
 def checksum(call: Call) -> Response:
-    """SHA-256 of the file."""
+    """Return the SHA-256 of the file."""
     path = checked(call)
     limit = call.facility.faults.checksum_408_above
     if limit is not None and os.path.exists(path) and os.path.getsize(path) > limit:
@@ -76,7 +77,7 @@ def checksum(call: Call) -> Response:
 
 
 def file_type(call: Call) -> Response:
-    """What `file` says; a guess where that program is missing."""
+    """Return the output of `file`, or a guess if that program is not installed."""
     path = checked(call)
     try:
         text = run(call, "file", "-b", "--", path).decode(errors="replace").strip()
@@ -88,7 +89,7 @@ def file_type(call: Call) -> Response:
 
 
 def download(call: Call) -> Response:
-    """The bytes of a file whose base64 form fits in the server's buffer: below 3.75 MiB by default."""
+    """Return the content of a file whose base64 form fits in the server's buffer: below 3.75 MiB by default."""
     path = checked(call)
     try:
         content = Path(path).read_bytes()
@@ -102,7 +103,7 @@ def download(call: Call) -> Response:
 
 
 def upload(call: Call) -> Response:
-    """Write a file into the directory `path`, over what is there; 204."""
+    """Write a file into the directory `path`, replacing an existing one: 204."""
     directory = checked(call)
     if call.upload is None:
         raise invalid("body", "file", "Field required")
@@ -133,7 +134,7 @@ def _asked_part(call: Call) -> tuple[int | None, str]:
 
 
 def _part_option(count: int | None, unit: str, sign: str) -> list[str]:
-    return [f"--{unit}={sign}{count}"] if count else []  # 0 counts as not given: the command's ten lines
+    return [f"--{unit}={sign}{count}"] if count else []  # 0 means the command's default of ten lines
 
 
 def _part(output: bytes, count: int | None, unit: str, start: int, end: int) -> Response:

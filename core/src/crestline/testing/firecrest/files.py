@@ -1,4 +1,4 @@
-"""`/filesystem/{system}/ops`: the table of the synchronous file endpoints, and those that look at or change names."""
+"""`/filesystem/{system}/ops`: the routes of the synchronous file endpoints, and those for names and attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAR_FLAGS = {"none": "", "gzip": "z", "bzip2": "j", "xz": "J"}
 
 
 def routes(facility: FacilityState) -> list[Route]:
-    """The endpoints."""
+    """Return the routes of these endpoints."""
     ops, need = "/filesystem/{system}/ops", "filesystem"
     reading = {
         "ls": ls,
@@ -49,7 +49,7 @@ def routes(facility: FacilityState) -> list[Route]:
 
 
 def ls(call: Call) -> Response:
-    """The files in a directory; in sub-directories too (`recursive`), named by their path from there."""
+    """List a directory, with `recursive` including sub-directories, whose files are named by relative path."""
     files = listed(
         call,
         checked(call),
@@ -62,7 +62,7 @@ def ls(call: Call) -> Response:
 
 
 def stat(call: Call) -> Response:
-    """The numbers of `stat`: sizes in bytes, times in whole seconds since 1970."""
+    """Return the attributes of a file as in `stat`: sizes in bytes, times in whole seconds since 1970."""
     path = checked(call)
     try:
         found = os.stat(path) if call.flag("dereference") else os.lstat(path)
@@ -74,28 +74,29 @@ def stat(call: Call) -> Response:
 
 
 def mkdir(call: Call) -> Response:
-    """201 with the new directory; 400 where it exists, unless `parent` is set."""
+    """Create a directory: 201. If it exists, 400 unless `parent` is set."""
     path = checked(call, in_body=True)
     run(call, "mkdir", *(["-p"] if call.body.get("parent") else []), "--", path)
     return JSONResponse({"output": listed_itself(call, path)}, status_code=201)
 
 
 def symlink(call: Call) -> Response:
-    """201 with the new link."""
+    """Create a symbolic link: 201."""
     path, link = checked(call, in_body=True), _required(call, "linkPath", "link_path")
     run(call, "ln", "-s", "--", path, link)
     return JSONResponse({"output": listed_itself(call, link)}, status_code=201)
 
 
 def chmod(call: Call) -> Response:
-    """200 with the changed file."""
+    """Change the mode of a file: 200."""
     path, mode = checked(call, in_body=True), _required(call, "mode")
     run(call, "chmod", "-v", mode, "--", path)
     return JSONResponse({"output": listed_itself(call, path)})
 
 
 def chown(call: Call) -> Response:
-    """200 with the file, which is only ever given to who has it: users of a stand-in are one real uid."""
+    """Change the owner of a file: 200. Only its current owner is possible, as all users of a stand-in share one real
+    uid."""
     path = checked(call, in_body=True)
     known = {user.name for user in call.facility.settings.users}
     for kind, name in (("user", call.text("owner")), ("group", call.text("group"))):
@@ -107,13 +108,13 @@ def chown(call: Call) -> Response:
 
 
 def rm(call: Call) -> Response:
-    """204; directories with everything in them."""
+    """Delete a file, or a directory with its contents: 204."""
     run(call, "rm", "-r", "--interactive=never", "--", checked(call))
     return Response(status_code=204)
 
 
 def compress(call: Call) -> Response:
-    """204; with a match pattern the archive is gzip whatever was asked."""
+    """Create an archive: 204. With a match pattern, it is always gzip."""
     path, target, flag = checked(call, in_body=True), _required(call, "targetPath", "target_path"), tar_flag(call)
     options = ["--dereference"] if call.body.get("dereference") else []
     pattern = call.text("matchPattern", "match_pattern")
@@ -131,14 +132,14 @@ def compress(call: Call) -> Response:
 
 
 def extract(call: Call) -> Response:
-    """204; into a directory that exists."""
+    """Extract an archive into an existing directory: 204."""
     path, target, flag = checked(call, in_body=True), _required(call, "targetPath", "target_path"), tar_flag(call)
     run(call, "tar", f"-x{flag}f", path, "-C", target)
     return Response(status_code=204)
 
 
 def tar_flag(call: Call) -> str:
-    """tar's letter for the compression that is asked for (gzip by default)."""
+    """Return tar's option letter for the requested compression (gzip by default)."""
     name = call.text("compression") or "gzip"
     if name not in TAR_FLAGS:
         raise invalid("body", "compression", "Input should be 'none', 'bzip2', 'gzip' or 'xz'", value=name)

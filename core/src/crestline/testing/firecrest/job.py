@@ -1,4 +1,4 @@
-"""One job (or one task of an array) as the scheduler remembers it."""
+"""A job, or one task of an array, in the scheduler's memory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from crestline.testing.firecrest.settings import User
 ENDED = re.compile(r"COMPLETED|FAILED|TIMEOUT|CANCELLED.*|NODE_FAIL|OUT_OF_MEMORY|PREEMPTED|BOOT_FAIL|DEADLINE")
 
 NO_TASK = 4294967294
-"""What Slurm writes for the index of a task where there is none."""
+"""Index that Slurm writes if there is no task."""
 
 
 @dataclass
 class Job:
-    """All times are seconds since 1970, all sizes are counts, all states are Slurm's own words."""
+    """A job. All times are seconds since 1970, and all states are Slurm's own."""
 
     number: int
-    """The number Slurm keeps internally; of an array's last task it is also the array's id."""
+    """Slurm's internal job number. For an array's last task it is also the id of the array."""
     user: User
     name: str
     workdir: Path
@@ -44,7 +44,7 @@ class Job:
     state: str = "PENDING"
     reason: str = "None"
     shown_state: str | None = None
-    """Another state to show instead, set by a test."""
+    """State to show instead of the actual one, set by a test."""
     held: bool = False
     started: float | None = None
     ended: float | None = None
@@ -53,33 +53,33 @@ class Job:
     node: str = ""
     restarts: int = 0
     verdict: str | None = None
-    """The state decided for a job whose processes are still on their way out."""
+    """Final state of a job whose processes are still ending."""
     kill_at: float | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
-        """What the list calls it: `12`, or `12_3` for a task of an array."""
+        """The id in lists: `12`, or `12_3` for a task of an array."""
         return str(self.number) if self.array_id is None else f"{self.array_id}_{self.task}"
 
     @property
     def is_over(self) -> bool:
-        """Whether it has reached a state that it will not leave (but by a requeue)."""
+        """Whether the job is in a terminal state, which only a requeue can change."""
         return self.ended is not None
 
     def answers_to(self, job_id: str) -> bool:
-        """Whether `job_id` (an array's id, a task's number, a plain job's id) means this job."""
+        """Whether `job_id` (an array's id, a task's number, a plain job's id) refers to this job."""
         return job_id in (str(self.number), self.id) or (self.array_id is not None and job_id == str(self.array_id))
 
     @property
     def stdout(self) -> Path:
-        """Where its output goes; by default `slurm-12.out` or `slurm-12_3.out` in its directory."""
+        """Path of its standard output, by default `slurm-12.out` or `slurm-12_3.out` in its directory."""
         default = "slurm-%j.out" if self.array_id is None else "slurm-%A_%a.out"
         return self._path(self.stdout_pattern or default)
 
     @property
     def stderr(self) -> Path:
-        """Where its errors go; by default the same file."""
+        """Path of its standard error, by default that of the standard output."""
         return self._path(self.stderr_pattern) if self.stderr_pattern else self.stdout
 
     def _path(self, pattern: str) -> Path:
@@ -97,7 +97,7 @@ class Job:
         return self.workdir / file_name(pattern, values)
 
     def slurm_variables(self, home: Path) -> dict[str, str]:
-        """What Slurm puts in the environment of the script. SLURM_RESTART_COUNT is there only after a requeue."""
+        """Return the variables that Slurm sets for the script. SLURM_RESTART_COUNT is set only after a requeue."""
         found = {
             "SLURM_JOB_ID": str(self.number),
             "SLURM_JOBID": str(self.number),
@@ -129,7 +129,7 @@ class Job:
 
 
 def dependency_met(dependency: str, job: Job, jobs: Iterable[Job]) -> bool | None:
-    """Whether `job` may start as far as its dependency goes; None: it never will."""
+    """Whether the dependency of `job` is satisfied. None if it never will be."""
     if not dependency:
         return True
     jobs = list(jobs)

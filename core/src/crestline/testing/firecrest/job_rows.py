@@ -1,4 +1,4 @@
-"""How a job looks on the wire, with the delays and distortions that Slurm's accounting adds.
+"""FirecREST's representation of a job, with the delays and distortions of Slurm's accounting.
 
 Shapes as recorded from FirecREST v2 on Slurm 22.05 (shapes/job_*.json).
 """
@@ -18,7 +18,7 @@ _TOP_PRIORITY = 4294901759
 
 
 def row(job: Job, faults: Faults, settings: Settings) -> dict[str, Any] | None:
-    """The `Job` object of the wire; None while the job is not visible yet. Times in seconds or seconds since 1970."""
+    """Return the `Job` object of a response, or None while the job is not visible yet. Times are in seconds."""
     now = time.time()
     age = now - job.submitted
     if age < faults.fresh_job_404:
@@ -62,9 +62,9 @@ def row(job: Job, faults: Faults, settings: Settings) -> dict[str, Any] | None:
 
 
 def rows(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, Any]]:
-    """What the list, or the look-up of one id, shows of these jobs: sacct's rows, and those of squeue beside them.
+    """Return the rows of these jobs in a list or a look-up: sacct's rows, followed by those of squeue.
 
-    The tasks of an array that still wait share one line, `12_[1-3]`.
+    The pending tasks of an array share one row, `12_[1-3]`.
     """
     found: list[dict[str, Any]] = []
     queued: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def rows(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, 
             found += _lagging(job, line)
             continue
         if job.array_id is not None and job.task is not None:
-            if job.started is None and not job.restarts:  # those that were cancelled before they started among them
+            if job.started is None and not job.restarts:  # includes those that were cancelled before they started
                 waiting_tasks.setdefault(job.array_id, []).append(job.task)
                 if job.array_id in waiting_arrays:
                     continue
@@ -94,12 +94,12 @@ def rows(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, 
 
 
 def listing(jobs: list[Job], faults: Faults, settings: Settings) -> list[dict[str, Any]]:
-    """The list of jobs, without those that it omits."""
+    """Return the list of jobs, without those that a fault omits."""
     return rows([job for job in jobs if not _is_omitted(job, faults)], faults, settings)
 
 
 def metadata(job: Job, faults: Faults, reader: str) -> dict[str, Any]:
-    """The `JobMetadata` object of the wire; only the owner gets the script."""
+    """Return the `JobMetadata` object of a response. Only the owner of the job gets the script."""
     return {
         "jobId": str(job.number) if faults.array_metadata_is_one else job.id,
         "script": job.script if job.user.name == reader else "",
@@ -110,14 +110,14 @@ def metadata(job: Job, faults: Faults, reader: str) -> dict[str, Any]:
 
 
 def shown_name(name: str, faults: Faults) -> str:
-    """A job's name after its way through the accounting."""
+    """Return a job's name as distorted by the accounting."""
     if not faults.names_mangled:
         return name
     return re.sub(r"[^\x00-\x7f]", "?", name.replace('"', "`"))
 
 
 def check_parsable(jobs: list[Job], faults: Faults) -> None:
-    """Raise the 500 of a parser that splits lines at `|`, if one of the names has one."""
+    """Raise the 500 of a parser that splits lines at `|`, if a name contains one."""
     if faults.pipe_in_name_breaks_list and any("|" in job.name or "\n" in job.name for job in jobs):
         raise Refusal(500, "Error executing Slurm command.")
 
@@ -144,7 +144,7 @@ def _batch_step(job: Job, state: str, started: float, ended: float | None, elaps
 
 
 def _lagging(job: Job, line: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is shown of a job whose name the accounting has not learnt."""
+    """Return the rows of a job whose name the accounting does not know yet."""
     if job.array_id in (None, job.number):
         state = {} if job.is_over else {"state": "PENDING", "exitCode": 0, "interruptSignal": 0}
         status = line["status"] | state

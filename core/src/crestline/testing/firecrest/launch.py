@@ -1,4 +1,4 @@
-"""Starting and ending the processes of a job, on this machine."""
+"""Start and signal the processes of a job on this machine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PATH = os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
 
 
 def start(job: Job, spool: Path, home: Path, login_environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Run the job's script in its directory, in a session of its own. Raises OSError where that is not possible.
+    """Run the job's script in its directory and in a new session. Raises OSError if that fails.
 
-    The interpreter of the first line is called with the script as its argument, so a script need not be executable.
+    The interpreter of the first line is called with the script as its argument, so the script need not be executable.
     """
     place = spool / f"job{job.number:06d}"
     place.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def start(job: Job, spool: Path, home: Path, login_environment: dict[str, str]) 
 
 
 def send(job: Job, number: signal.Signals) -> None:
-    """Signal every process of the job that stayed in its session's group."""
+    """Send a signal to all processes in the process group of the job's session."""
     if job.process is None:
         return
     with suppress(ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""The S3 beside FirecREST: presigned URLs, multipart upload, ranged download. Objects are files below `s3/`.
+"""The S3 service of the site: presigned URLs, multipart upload, ranged download. Objects are files below `s3/`.
 
 Protocol source: the S3 REST API as far as presigned clients use it (UploadPart, CompleteMultipartUpload, GetObject).
 """
@@ -27,7 +27,7 @@ _BLOCK = 1 << 20
 
 
 class ObjectStore:
-    """`base_url` (set when the port is open) is where presigned URLs point to, e.g. `http://127.0.0.1:9000`."""
+    """An object store. Presigned URLs begin with `base_url`, which is set when the port is open."""
 
     def __init__(self, settings: Settings) -> None:
         self._root = settings.root / "s3"
@@ -36,20 +36,20 @@ class ObjectStore:
         self._lock = threading.Lock()
         self.base_url = ""
 
-    # asked by transfers
+    # Called by transfers.
 
     def new_key(self, owner: str, name: str) -> str:
-        """A key for a file called `name`, in a place of its own."""
+        """Return a unique key for a file called `name`."""
         key = f"{owner}/{secrets.token_hex(16)}/{name}"
         self.path(key).parent.mkdir(parents=True)
         return key
 
     def path(self, key: str) -> Path:
-        """Where a finished object is, on disk."""
+        """Return the path of a finished object."""
         return self._root / key
 
     def upload_urls(self, key: str, parts: int) -> tuple[list[str], str]:
-        """A URL to PUT each part to, and one to POST the list of parts to."""
+        """Return a URL to PUT each part to, and one to POST the list of parts to."""
         upload = secrets.token_hex(16)
         with self._lock:
             self._uploads[upload] = {}
@@ -57,13 +57,13 @@ class ObjectStore:
         return urls, self._signed("POST", key, uploadId=upload)
 
     def download_url(self, key: str) -> str:
-        """A URL to GET the object from, once it is there."""
+        """Return a URL to GET the object from, once it exists."""
         return self._signed("GET", key)
 
-    # asked by clients
+    # Called by clients.
 
     def routes(self) -> list[Route]:
-        """The endpoints that presigned URLs lead to."""
+        """Return the routes of presigned URLs."""
         return [
             Route("/s3/{key:path}", self._put_part, methods=["PUT"]),
             Route("/s3/{key:path}", self._complete, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""Which paths the file endpoints accept, and for whom."""
+"""Checks of paths and permissions for the file endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BODY_NAMES = ("path", "sourcePath", "source_path")
 
 
 def checked(call: Call, *, in_body: bool = False) -> str:
-    """The path that a request is about: absolute, inside a mount, and open to the user. Raises Refusal."""
+    """Return the path of a request after checking that it is absolute, in a mount, and accessible. Raises Refusal."""
     path = call.text(*_BODY_NAMES) if in_body else next((call.query[n] for n in _BODY_NAMES if n in call.query), None)
     if path is None:
         raise Refusal(400, "Unable to decode request and retreive the required path or source_path parameter.")
@@ -34,13 +34,13 @@ def checked(call: Call, *, in_body: bool = False) -> str:
 
 
 def check_quotes(call: Call, path: str) -> None:
-    """Refuse a path that would leave the single quotes a real server puts it in. Nothing of it is ever executed."""
+    """Reject a path that would end the single quotes around it on a real server. No part of it is ever executed."""
     if "'" in path and call.facility.faults.quote_in_path_breaks:
         raise remote_failure(2, "bash: -c: line 1: unexpected EOF while looking for matching `''")
 
 
 def _check_owner(call: Call, path: Path) -> None:
-    """All users are one real uid, so the permission bits for others are read by hand in other people's homes."""
+    """Check the permission bits for others in other users' directories, as all users share one real uid."""
     home = call.facility.settings.home
     if not path.is_relative_to(home) or path == home:
         return

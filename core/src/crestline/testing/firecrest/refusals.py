@@ -1,6 +1,6 @@
-"""How FirecREST says no: the error body, and the exception that carries it out of a handler.
+"""Error responses of FirecREST, and the exceptions that handlers raise for them.
 
-Protocol source: the recorded answers of a FirecREST v2 at work (shapes/errors.json).
+Protocol source: the recorded responses of a FirecREST v2 in operation (shapes/errors.json).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 
 class Refusal(Exception):  # noqa: N818 (an answer, not an error of ours)
-    """An answer with an error body. `message` is for people, `caused_by` the chain of texts below it."""
+    """An error response. `message` is for people, `caused_by` is the chain of underlying messages."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Refusal(Exception):  # noqa: N818 (an answer, not an error of ours)
         self.headers = headers or {}
 
     def response(self, user: str | None = None) -> Response:
-        """The answer, as seen by `user` (None before authentication)."""
+        """Return the response as sent to `user` (None before authentication)."""
         body = {
             "errorType": self.kind,
             "message": self.message,
@@ -44,11 +44,11 @@ class Refusal(Exception):  # noqa: N818 (an answer, not an error of ours)
 
 
 class BrokenConnection(Exception):  # noqa: N818
-    """The real server loses the connection here without an answer, and so does this one."""
+    """Reset the connection without a response, as the real server does here."""
 
 
 def invalid(location: str, name: str, reason: str, *, value: object = None) -> Refusal:
-    """A request that does not validate: 400 with the field in `data`, and a message full of server paths."""
+    """Return the error for an invalid request: 400 with the field in `data`, and a message full of server paths."""
     detail = {"type": "value_error", "loc": (location, name), "msg": reason, "input": value}
     text = f'1 validation error:\n  {detail}\n\n  file "/srv/firecrest/router.py"'.lower()
     fields = [{"location": location, "name": name, "message": reason}]
@@ -56,7 +56,7 @@ def invalid(location: str, name: str, reason: str, *, value: object = None) -> R
 
 
 def remote_failure(exit_status: int, error: str) -> Refusal:
-    """A command of the file system that failed, with the status that FirecREST derives from its error text."""
+    """Return the error for a failed file system command, with the status that FirecREST derives from its output."""
     message = f"Remote process failed with exit status:{exit_status}"
     if error.strip():
         message += f" and error message:{error.strip()}"
@@ -72,15 +72,15 @@ def remote_failure(exit_status: int, error: str) -> Refusal:
 
 
 def slurm_failure(error: str, exit_status: int = 1) -> Refusal:
-    """A Slurm command that failed while it changed something: 500, whosever fault it was."""
+    """Return the error for a failed Slurm command that changes something: always 500."""
     return Refusal(500, f"Unexpected Slurm command response. exit_status:{exit_status} std_err:{error}\n")
 
 
 def buffer_exceeded() -> Refusal:
-    """More output than the buffer of a remote command holds."""
+    """Return the error for output that exceeds the buffer of a remote command."""
     return Refusal(413, "Command output exceeded buffer limit.")
 
 
 def command_timeout() -> Refusal:
-    """A remote command that took longer than FirecREST waits."""
+    """Return the error for a remote command that exceeds FirecREST's timeout."""
     return Refusal(408, "Command execution timeout limit exceeded.")

@@ -1,4 +1,4 @@
-"""Running a coreutils command as FirecREST does over SSH: time limit, bounded buffer, but no shell."""
+"""Run coreutils commands as FirecREST does over SSH, with a timeout and a bounded buffer, but without a shell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crestline.testing.firecrest.refusals import Refusal, buffer_exceeded, remot
 
 
 def run(call: Call, *command: str, cwd: str | None = None, stdin: bytes = b"") -> bytes:
-    """The output of a command given as separate words, run at home. Raises Refusal as FirecREST words it."""
+    """Run a command in the home directory and return its output. Raises Refusal with FirecREST's message."""
     settings = call.facility.settings
     cwd = cwd or str(settings.home_of(call.user.name))
     environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
@@ -36,5 +36,5 @@ def run(call: Call, *command: str, cwd: str | None = None, stdin: bytes = b"") -
 
 
 def failed(program: str, path: str, error: OSError, doing: str = "cannot open") -> Refusal:
-    """The refusal for a system call that failed, in the words of the program that would have made it."""
+    """Return the refusal for a failed system call, with the message of the program that FirecREST would run."""
     return remote_failure(1, f"{program}: {doing} '{path}': {error.strerror}")

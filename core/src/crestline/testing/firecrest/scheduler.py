@@ -1,6 +1,6 @@
-"""A very small Slurm in memory that really runs its jobs: queue, arrays, dependencies, time limits, cancel, requeue.
+"""A minimal in-memory Slurm that runs its jobs as processes: queue, arrays, dependencies, time limits, cancel, requeue.
 
-It lives in a thread of its own, so it goes on while the server in front of it is down.
+It runs in its own thread, and continues while the server in front of it is down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 @dataclass
 class Order:
-    """What sbatch is asked for. None leaves a question to the script's own `#SBATCH` lines, and then to the default."""
+    """The options of a submission. None selects the value of the script's `#SBATCH` lines, or the default."""
 
     script: str
     workdir: Path
@@ -39,7 +39,7 @@ class Order:
 
 
 class Scheduler:
-    """Takes orders, runs them when there is room, and remembers them until the end."""
+    """Accepts jobs, runs them when resources are free, and remembers them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -52,10 +52,10 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="plain-slurm", daemon=True)
         self._thread.start()
 
-    # asked by the server
+    # Called by the server.
 
     def submit(self, order: Order, user: User) -> str:
-        """Take a job; its id (for an array, the array's). Raises Refusal with sbatch's own words."""
+        """Submit a job. Returns its id, or that of the array. Raises Refusal with sbatch's message."""
         asked = self._read(order)
         array = _checked(lambda: batch_script.array(asked["array"])) if "array" in asked else None
         limit = _time_limit(asked["time"]) if "time" in asked else None
@@ -74,7 +74,7 @@ class Scheduler:
             first = self._next
             tasks = array.tasks if array else (None,)
             self._next += len(tasks)
-            # Slurm splits an array as its tasks start: the last one keeps the number that the array was given.
+            # Slurm splits an array as its tasks start: the last one keeps the number of the array.
             for number, task in zip((*range(first + 1, self._next), first), tasks, strict=True):
                 self._jobs.append(
                     Job(
@@ -103,27 +103,27 @@ class Scheduler:
         return str(first)
 
     def find(self, job_id: str) -> list[Job]:
-        """The jobs that an id means: none, one, or all tasks of an array."""
+        """Return the jobs for an id: none, one, or all tasks of an array."""
         with self._lock:
             return [job for job in self._jobs if job.answers_to(job_id)]
 
     def all(self) -> list[Job]:
-        """Every job ever taken, oldest first."""
+        """Return all jobs, oldest first."""
         with self._lock:
             return list(self._jobs)
 
     def cancel(self, jobs: list[Job], by: User) -> None:
-        """End jobs: those that wait at once, those that run by SIGTERM and, after the kill wait, SIGKILL."""
+        """Cancel jobs: pending ones immediately, running ones with SIGTERM and, after the kill wait, SIGKILL."""
         with self._lock:
             for job in jobs:
                 if not job.is_over:
                     self._end(job, f"CANCELLED by {by.uid}", signal_number=0)
         self._wake.set()
 
-    # asked by a test
+    # Called by tests.
 
     def requeue(self, job_id: str) -> None:
-        """Run a job again under the same id (`scontrol requeue`), whether it runs or has ended."""
+        """Run a running or ended job again under the same id (`scontrol requeue`)."""
         with self._lock:
             for job in self._known(job_id):
                 job.restarts += 1
@@ -135,7 +135,7 @@ class Scheduler:
         self._wake.set()
 
     def end(self, job_id: str, state: str, exit_code: int = 0) -> None:
-        """End a job in a raw state of your choice (`NODE_FAIL`, `OUT_OF_MEMORY`, ...), killing what runs."""
+        """End a job in a given raw state (`NODE_FAIL`, `OUT_OF_MEMORY`, ...), and kill its processes."""
         if not ENDED.fullmatch(state):
             raise ValueError(f"{state} is not a state that a job ends in")
         with self._lock:
@@ -145,20 +145,20 @@ class Scheduler:
         self._wake.set()
 
     def show_as(self, job_id: str, state: str | None) -> None:
-        """Show a job in another raw state (`CONFIGURING`, `SUSPENDED`, ...) until told otherwise by None."""
+        """Show a job in another raw state (`CONFIGURING`, `SUSPENDED`, ...). None shows its own state again."""
         with self._lock:
             for job in self._known(job_id):
                 job.shown_state = state
 
     def hold(self, job_id: str, held: bool = True) -> None:
-        """Keep a waiting job waiting, or let it go."""
+        """Hold a pending job, or release it."""
         with self._lock:
             for job in self._known(job_id):
                 job.held = held
         self._wake.set()
 
     def age(self, job_id: str, seconds: float) -> None:
-        """Move all times of a job into the past, for time windows."""
+        """Move all times of a job into the past, to test time windows."""
         with self._lock:
             for job in self._known(job_id):
                 job.submitted -= seconds
@@ -166,7 +166,7 @@ class Scheduler:
                 job.ended = job.ended and job.ended - seconds
 
     def close(self) -> None:
-        """Kill what runs and stop."""
+        """Kill running jobs and stop the scheduler."""
         self._closing = True
         self._wake.set()
         self._thread.join(10)
@@ -175,7 +175,7 @@ class Scheduler:
                 launch.send(job, signal.SIGKILL)
                 job.process.wait()
 
-    # the thread
+    # The scheduler thread.
 
     def _run(self) -> None:
         while not self._closing:
@@ -202,7 +202,7 @@ class Scheduler:
                 self._end(job, "TIMEOUT")
             return
         if job.state != "PENDING":
-            launch.send(job, signal.SIGKILL)  # what the script left behind in its group ends with the job
+            launch.send(job, signal.SIGKILL)  # processes that the script left in its process group end with the job
         job.process = None
         job.kill_at = None
         if job.verdict is None:
@@ -252,7 +252,7 @@ class Scheduler:
                 return node
         return None
 
-    # small steps
+    # Helpers.
 
     def _end(self, job: Job, state: str, exit_code: int = 0, signal_number: int = 0) -> None:
         job.exit_code, job.signal = exit_code, signal_number

@@ -1,6 +1,7 @@
-"""The two applications of a stand-in: FirecREST itself, and its neighbours (identity provider and S3).
+"""The two applications of a stand-in: FirecREST itself, and the other services of the site (identity provider and S3).
 
-They have separate ports because they are separate hosts in life: an outage of FirecREST leaves the neighbours up.
+They have separate ports, since they run on separate hosts in real sites: an outage of FirecREST does not affect the
+others.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from crestline.testing.firecrest.state import FacilityState
 
 
 def gateway(facility: FacilityState, control: list[Route]) -> ASGIApp:
-    """FirecREST v2: paths match in any case."""
+    """Return the FirecREST v2 application. Its paths are case-insensitive."""
     routes = [
         *status.routes(facility),
         *compute.routes(facility),
@@ -33,7 +34,7 @@ def gateway(facility: FacilityState, control: list[Route]) -> ASGIApp:
 
 
 def neighbours(facility: FacilityState, control: list[Route]) -> ASGIApp:
-    """`/token`, `/jwks` and the object store's `/s3/...`."""
+    """Return the application with `/token`, `/jwks` and the object store's `/s3/...`."""
     return FaultLayer(Starlette(routes=[*facility.issuer.routes(), *facility.store.routes(), *control]), facility)
 
 
@@ -54,4 +55,4 @@ async def _unmatched(request: Request, error: Exception) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     request.state.drop()
-    return Response(status_code=500)  # goes nowhere
+    return Response(status_code=500)  # never sent

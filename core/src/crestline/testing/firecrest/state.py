@@ -1,4 +1,4 @@
-"""Everything that one stand-in consists of, behind its ports; it outlives every outage of them."""
+"""The state of a stand-in behind its ports, which persists during outages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crestline.testing.firecrest.tokens import Issuer
 
 
 class Seen(NamedTuple):
-    """One request that arrived. `status` is the one answered, or 0 where the connection was dropped."""
+    """A request that arrived. `status` is that of the response, or 0 if the connection was dropped."""
 
     method: str
     path: str
@@ -22,8 +22,8 @@ class Seen(NamedTuple):
 
 
 class FacilityState:
-    """The parts, wired. `requests` lists what arrived at any port but the control's own, in order of their answers,
-    `sessions` how many commands run for a user on the system."""
+    """The components of a stand-in. `requests` records all requests except control calls, in the order of their
+    responses. `sessions` counts the running commands of each user."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -36,5 +36,5 @@ class FacilityState:
         self.began = time.time()
 
     def close(self) -> None:
-        """Stop what runs."""
+        """Stop all components."""
         self.scheduler.close()

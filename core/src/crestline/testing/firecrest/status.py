@@ -18,7 +18,7 @@ SHAPES = Path(__file__).with_name("shapes")
 
 
 def routes(facility: FacilityState) -> list[Route]:
-    """The endpoints."""
+    """Return the routes of these endpoints."""
     return [
         route(facility, "/status/systems", systems),
         route(facility, "/status/liveness/", liveness, public=True),
@@ -30,7 +30,7 @@ def routes(facility: FacilityState) -> list[Route]:
 
 
 def systems(call: Call) -> Response:
-    """The one system, with its health, mounts and limits; camelCase and snake_case mixed as they are."""
+    """Return the only system, with its health, mounts and limits. FirecREST mixes camelCase and snake_case here."""
     settings, red = call.facility.settings, call.facility.faults.unhealthy
     shape = recorded("systems")["systems"][0]
     shape["name"] = settings.system
@@ -58,7 +58,7 @@ def systems(call: Call) -> Response:
 
 
 def nodes(call: Call) -> Response:
-    """The nodes with their CPUs in use."""
+    """List the nodes with their allocated CPUs."""
     settings = call.facility.settings
     shape = recorded("nodes")["nodes"][0]
     running = [job for job in call.facility.scheduler.all() if job.process is not None and job.partition == "debug"]
@@ -77,7 +77,7 @@ def nodes(call: Call) -> Response:
 
 
 def partitions(call: Call) -> Response:
-    """The two partitions; the field named `partition` holds the state."""
+    """List the two partitions. The field named `partition` contains the state."""
     settings = call.facility.settings
     sizes = {"debug": settings.nodes, "xfer": 1}
     found = recorded("partitions")["partitions"]
@@ -88,12 +88,12 @@ def partitions(call: Call) -> Response:
 
 
 def reservations(call: Call) -> Response:
-    """None."""
+    """Return an empty list."""
     return JSONResponse(recorded("reservations"))
 
 
 def userinfo(call: Call) -> Response:
-    """User, groups and accounts; since 2.6 the primary group is a flag in the list."""
+    """Return user, groups and accounts. Since 2.6, the primary group is a flag in the list."""
     user = call.user
     if not user.has_ssh_key:
         raise Refusal(500, f"No SSH credentials found for user:{user.name}")
@@ -105,14 +105,14 @@ def userinfo(call: Call) -> Response:
 
 
 def liveness(call: Call) -> Response:
-    """When the health checks last ran; asks for no token."""
+    """Return the time of the last health checks. Requires no token."""
     return JSONResponse(
         {"healthcheckRuns": {call.facility.settings.system: _now()}, "lastUpdate": int(uptime(call.facility)) % 30}
     )
 
 
 def recorded(name: str) -> Any:
-    """A recorded answer, fresh from its file."""
+    """Load a recorded response from its file."""
     return json.loads((SHAPES / f"{name}.json").read_text(encoding="utf-8"))
 
 

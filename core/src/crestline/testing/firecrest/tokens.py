@@ -1,4 +1,4 @@
-"""The identity provider beside FirecREST, and FirecREST's check of what it issued.
+"""The identity provider of the site, and FirecREST's check of its tokens.
 
 Client credentials and refresh tokens (OAuth 2.0, RFC 6749), RS256-signed JWTs (RFC 7519) and their key set (RFC 7517).
 """
@@ -23,13 +23,13 @@ from crestline.testing.firecrest.faults import Faults
 from crestline.testing.firecrest.refusals import Refusal
 from crestline.testing.firecrest.settings import Settings, User
 
-# One for all servers of this process, since to make one is slow.
+# One key for all servers of this process, since generating a key is slow.
 _KEY = RSAKey.generate_key(2048, {"kid": "key-1", "alg": "RS256", "use": "sig"})
 _STRANGER = "a-key-that-nobody-published"
 
 
 class Issuer:
-    """Issues tokens to the users of `settings`. Refresh tokens are rotated: each one is good for one use."""
+    """Issues tokens to the users of `settings`. Refresh tokens are rotated: each works once."""
 
     def __init__(self, settings: Settings, faults: Faults) -> None:
         self._settings = settings
@@ -40,7 +40,7 @@ class Issuer:
         self.kid = "key-1"
 
     def access_token(self, user: User, lifetime: float | None = None) -> str:
-        """A signed token for `user` that lives `lifetime` seconds (default: the setting)."""
+        """Return a signed token for `user` with a lifetime in seconds (default: the setting)."""
         now = time.time()
         claims = {
             "iss": "http://plain-firecrest/",
@@ -56,14 +56,14 @@ class Issuer:
         return jwt.encode({"alg": "RS256", "kid": kid}, claims, _KEY)
 
     def sign_in(self, user: User) -> dict[str, Any]:
-        """What a person's login ends with: an access token and a refresh token that is good for one use."""
+        """Return the result of an interactive login: an access token and a single-use refresh token."""
         refresh = secrets.token_urlsafe(24)
         with self._lock:
             self._refresh[refresh] = user.name
         return self._grant(user) | {"refresh_token": refresh}
 
     def check(self, authorization: str | None) -> User:
-        """The user behind an `Authorization` header, as FirecREST checks it: no audience, no issuer. Raises Refusal."""
+        """Return the user of an `Authorization` header. Like FirecREST, ignores audience and issuer. Raises Refusal."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refusal(401, "Not authenticated", headers={"WWW-Authenticate": "Bearer"})
@@ -87,7 +87,7 @@ class Issuer:
         return self._users[claims["preferred_username"]]
 
     def routes(self) -> list[Route]:
-        """The identity provider's own endpoints."""
+        """Return the routes of the identity provider."""
         return [
             Route("/token", self._token, methods=["POST"]),
             Route("/jwks", self._jwks),

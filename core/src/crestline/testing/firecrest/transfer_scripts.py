@@ -1,7 +1,6 @@
-"""The batch scripts of transfer jobs. Clients search their logs for the sentences that say it went well.
+"""The batch scripts of transfer jobs. Clients search their logs for the messages that report success.
 
-Paths arrive here as the words that the scripts hold: with the quotes that a real server's script puts around them, and
-no others.
+Paths are passed as the words in the script, with the same quotes as in a real server's script.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ _BLOCK = 1024 * 1024
 
 
 def command(words: str, done: str, ends_well: bool, lists: bool = False) -> str:
-    """Run one command. If it fails, the job says so in its error log, and still exits with 0 if `ends_well`.
+    """Run one command. If it fails, write an error to the job's log, and still exit with 0 if `ends_well`.
 
-    If all is well, the job says so and then, if it `lists`, what the command said.
+    If it succeeds, write `done` to the log, followed by the command's output if `lists`.
     """
     return f"""
 said=$({words})
@@ -28,7 +27,7 @@ exit {0 if ends_well else 1}
 
 
 def fetch(stored: str, target: str, poll: float) -> str:
-    """Look for the object every `poll` seconds; once it is there, write the target, and say so whether it worked."""
+    """Poll for the object every `poll` seconds, then write the target and report the result."""
     return f"""
 if [ -d {target} ]; then
     echo "$(date -u) The target is a directory" >&2
@@ -48,7 +47,8 @@ done
 
 
 def offer(source: str, stored: str, parts: int, follow: str) -> str:
-    """Put a file where its download URL finds it, in `parts` parts of as many blocks as its measured size needs."""
+    """Store a file for its download URL in `parts` parts, each with the number of blocks that its measured size
+    requires."""
     return f"""
 input_file={source}
 parts={parts}

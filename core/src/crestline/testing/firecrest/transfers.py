@@ -1,4 +1,4 @@
-"""`/filesystem/{system}/transfer`: file operations that run as scheduler jobs, and S3 up and down."""
+"""`/filesystem/{system}/transfer`: file operations that run as scheduler jobs, and S3 uploads and downloads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crestline.testing.firecrest.state import FacilityState
 
 
 def routes(facility: FacilityState) -> list[Route]:
-    """The endpoints."""
+    """Return the routes of these endpoints."""
     transfer = "/filesystem/{system}/transfer"
     posts = {"mv": mv, "cp": cp, "compress": compress, "extract": extract}
     return [
@@ -35,7 +35,7 @@ def routes(facility: FacilityState) -> list[Route]:
 
 
 def mv(call: Call) -> Response:
-    """Rename or move."""
+    """Rename or move a file or directory."""
     command = f"mv -- {_single(call, _path(call))} {_single(call, _target(call))}"
     return _answer(call, 201, _command_job(call, "MoveFiles", command, "moved"))
 
@@ -49,7 +49,7 @@ def cp(call: Call) -> Response:
 
 
 def rm(call: Call) -> Response:
-    """Delete a file or directory; 200, unlike the others."""
+    """Delete a file or directory: 200, unlike the others."""
     path = call.query.get("path")
     if path is None:
         raise invalid("query", "path", "Field required")
@@ -57,7 +57,7 @@ def rm(call: Call) -> Response:
 
 
 def compress(call: Call) -> Response:
-    """Make a tar archive."""
+    """Create a tar archive."""
     directory, name = os.path.split(_path(call))
     follow = "--dereference" if call.body.get("dereference") else ""
     pattern = call.text("matchPattern", "match_pattern")
@@ -73,13 +73,13 @@ def compress(call: Call) -> Response:
 
 
 def extract(call: Call) -> Response:
-    """Unpack a tar archive."""
+    """Extract a tar archive."""
     command = f"tar -x{tar_flag(call)}f {_single(call, _path(call))} -C {_single(call, _target(call))}"
     return _answer(call, 201, _command_job(call, "ExtractFiles", command, "extracted"))
 
 
 def upload(call: Call) -> Response:
-    """URLs to send the parts to, and a job that waits for the object and then puts it in its place."""
+    """Return the upload URLs of the parts, and submit a job that waits for the object and then writes the file."""
     asked, settings, store = _s3_directives(call), call.facility.settings, call.facility.store
     size = asked.get("fileSize", asked.get("file_size"))
     if size is None:
@@ -99,7 +99,7 @@ def upload(call: Call) -> Response:
 
 
 def download(call: Call) -> Response:
-    """A URL that works once the job has put the object there."""
+    """Return a download URL that works once the job has stored the object."""
     _s3_directives(call)
     path, store, settings, faults = _path(call), call.facility.store, call.facility.settings, call.facility.faults
     check_quotes(call, path)
@@ -120,7 +120,7 @@ def _command_job(call: Call, name: str, command: str, done: str, lists: bool = F
 
 
 def _job(call: Call, name: str, script: str) -> dict[str, Any]:
-    """Submit a transfer job and describe it; its logs are hidden files in the default working directory."""
+    """Submit a transfer job and return its description. Its logs are hidden files in the default working directory."""
     settings, unique = call.facility.settings, uuid.uuid4()
     if not call.user.has_ssh_key:
         reason = f"No SSH credentials found for user:{call.user.name}"
@@ -186,15 +186,15 @@ def _escaped(call: Call, path: str) -> str:
 
 
 def _single(call: Call, path: str) -> str:
-    """A path as real scripts have most of them: escaped for HTML, in single quotes that nothing in it ends then."""
+    """Quote a path as most real scripts do: escaped for HTML and in single quotes, which it then cannot end."""
     return shlex.quote(path) if "'" in (path := _escaped(call, path)) else f"'{path}'"
 
 
 def _double(call: Call, path: str) -> str:
-    """A path in double quotes, in which `$`, backquotes and `\\` act; `"` does too, unless it is escaped for HTML."""
+    """Put a path in double quotes, where `$`, backquotes and backslashes act, and `"` unless escaped for HTML."""
     return f'"{_escaped(call, path)}"'
 
 
 def _bare(call: Call, path: str, is_bare: bool) -> str:
-    """A path without any quotes, as a real server has it in two places: white space splits it and `;` ends it."""
+    """Return a path without quotes, as a real server does in two places: white space splits it and `;` ends it."""
     return _escaped(call, path) if is_bare else _single(call, path)

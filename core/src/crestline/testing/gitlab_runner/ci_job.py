@@ -1,4 +1,4 @@
-"""A job of a pipeline, as `.gitlab-ci.yml` describes it."""
+"""A job of a pipeline, as described in `.gitlab-ci.yml`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CiJob:
     file_variables: dict[str, str] = field(default_factory=dict)
     image: str = ""
     timeout: int = 3600
-    """seconds"""
+    """Seconds."""
     artifacts: list[dict[str, Any]] = field(default_factory=list)
     """`{"paths": [...], "exclude": [...], "untracked": False, "when": "on_success", "name": "artifacts"}`"""
     cache: list[dict[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What each call of a custom executor finds in its environment, and the job response."""
+"""The environment of each call of a custom executor, and the job response."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from crestline.testing.gitlab_runner.gitlab import GitLab
 
 
 def response(gitlab: GitLab, job: CiJob, sha: str, *, version: str) -> dict[str, Any]:
-    """The job as GitLab sends it (JOB_RESPONSE_FILE), with the fields that a version of the runner knows."""
+    """Return the job response as GitLab sends it (JOB_RESPONSE_FILE), with the fields that this runner version
+    supports."""
     protected = {"protected": job.protected} if tuple(map(int, version.split(".")[:2])) >= (18, 5) else {}
     steps = [{"name": "script", "script": job.script, "timeout": job.timeout, "when": "on_success"}]
     steps += [{"name": name, "script": script, "when": "on_success"} for name, script in job.more_steps.items()]
@@ -51,7 +52,8 @@ def response(gitlab: GitLab, job: CiJob, sha: str, *, version: str) -> dict[str,
 
 
 def variables(gitlab: GitLab, job: CiJob, sha: str, *, version: str, builds_dir: str, cache_dir: str) -> dict[str, str]:
-    """The job's variables in the order of their precedence; `_`-names are for the stand-in itself.
+    """Return the job's variables in the order of their precedence. Names that begin with `_` are internal to the
+    stand-in.
 
     `builds_dir` is empty in the first call of `config`.
     """
@@ -108,7 +110,7 @@ def call_environment(
     *,
     code_file: bool,
 ) -> dict[str, str]:
-    """The environment of one call; later entries win."""
+    """Return the environment of one call. Later entries take precedence."""
     environment = own | {
         "TMPDIR": temporary,
         "BUILD_FAILURE_EXIT_CODE": "1",
@@ -123,5 +125,5 @@ def call_environment(
 
 
 def encoded(content: dict[str, Any]) -> bytes:
-    """JSON, as Go writes it."""
+    """Encode JSON as Go does."""
     return json.dumps(content).encode()

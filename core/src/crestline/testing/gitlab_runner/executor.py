@@ -71,9 +71,9 @@ class Executor:
         self.log = b""
         self.runner_log = b""
         self.aborted = threading.Event()
-        """set to stop the running program; only cleanup follows"""
+        """Set to stop the running program. Only cleanup follows."""
         self.killed = False
-        """True if the runner was killed; the running program gets no signal"""
+        """Whether the runner was killed. The running program then gets no signal."""
         self._custom = custom
         self._modern = modern
         self._before_call = before_call
@@ -95,7 +95,7 @@ class Executor:
         to_job_log: bool = True,
         interruptible: bool = True,
     ) -> bytes:
-        """Run a program once and return its stdout if that is an answer.
+        """Run a program once. Returns its stdout if `stdout_is_answer`.
 
         Raises:
             StopError: the program failed or was stopped.
@@ -127,7 +127,7 @@ class Executor:
         for reader in readers:
             reader.start()
         stopped = self._await(process, stops)
-        for reader in readers:  # as Go's cmd.Wait: a child that keeps the pipe open keeps the stage open
+        for reader in readers:  # as in Go's cmd.Wait, a child that keeps the pipe open delays the end of the stage
             reader.join(10 if self.killed else None)
         status = process.returncode
         self.calls.append(Call(stage, status, time.monotonic() - began))
@@ -137,7 +137,7 @@ class Executor:
         return b"".join(answer)
 
     def write(self, content: bytes) -> None:
-        """Add to the job's log."""
+        """Append to the job's log."""
         if self._on_output is not None:
             self._on_output(content)
         with self._news:
@@ -145,31 +145,31 @@ class Executor:
             self._news.notify_all()
 
     def end(self) -> None:
-        """Nothing is called any more: release all waiting threads."""
+        """Release all waiting threads after the last call."""
         with self._news:
             self._stage, self._over = "", True
             self._news.notify_all()
 
     def wait_for(self, text: bytes, seconds: float) -> bool:
-        """Wait until the log has `text`; False: it never came."""
+        """Wait until the log contains `text`. Returns whether it does."""
         with self._news:
             self._news.wait_for(lambda: text in self.log or self._over, seconds)
         return text in self.log
 
     def wait_for_stage(self, stage: str, seconds: float) -> int | None:
-        """Wait until a stage's process runs; its pid, None if it was not reached."""
+        """Wait until a stage's process runs. Returns its pid, or None if the stage was not reached."""
         with self._news:
             self._news.wait_for(lambda: self._stage == stage or self._over, seconds)
             return self._process.pid if self._process is not None and self._stage == stage else None
 
     @property
     def running_pid(self) -> int | None:
-        """Of the call that runs now."""
+        """Process id of the running call, or None."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
     def _await(self, process: subprocess.Popen[bytes], stops: list[threading.Event]) -> bool:
-        """Wait for the end of the process; True if it was told to stop."""
+        """Wait for the end of the process. Returns whether it was stopped."""
         while True:
             try:
                 process.wait(0.02)

@@ -200,11 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *arguments: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def _file_of(content_type: str, body: bytes) -> tuple[str, bytes]:
-    """The name and content of the only file of a form."""
+    """Return the name and the content of the only file of a form."""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     (part,) = email.message_from_bytes(head + body, policy=email.policy.HTTP).iter_parts()
     start = body.index(b"\r\n\r\n") + 4

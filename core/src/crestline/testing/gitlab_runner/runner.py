@@ -66,7 +66,7 @@ class Build:
         self._temporary = ""
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    # for tests
+    # control of the job in tests
 
     def __enter__(self) -> Build:
         self._thread.start()
@@ -156,7 +156,7 @@ class Build:
         """Names of the calls, in order."""
         return [call.stage for call in self.calls]
 
-    # the job
+    # stages of the job
 
     def _run(self) -> None:
         try:
@@ -296,7 +296,7 @@ class Build:
         if self._try(stage, script) is not None:
             self._executor.write(f"WARNING: {stage} failed\n".encode())
 
-    # one call
+    # calls of the executor
 
     def _stage(self, stage: str, script: bytes, *, until: threading.Event | None = None) -> None:
         folder = tempfile.mkdtemp(prefix="script", dir=self._temporary)
@@ -306,7 +306,7 @@ class Build:
         self._call(stage, [*self._custom.run, str(path), stage], until=until)
 
     def _cleanup(self) -> None:
-        with contextlib.suppress(StopError):  # ignored, as in the real runner
+        with contextlib.suppress(StopError):  # the real runner ignores this error
             self._call("cleanup", self._custom.cleanup, to_job_log=False, interruptible=False)
         shutil.rmtree(self._temporary, ignore_errors=True)
 

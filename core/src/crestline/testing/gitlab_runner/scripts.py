@@ -1,10 +1,10 @@
-"""Stage scripts in the form of the runner's bash writer, quoted as each version quotes.
+"""Stage scripts as the runner's bash writer generates them, with the quoting of each version.
 
 | versions | arguments of git and of the helper | `git submodule update` |
 | --- | --- | --- |
-| 14.0 to 15.5 | double quotes, escaped as Go writes strings: a shell expands `$` and backquotes in them | the same |
+| 14.0 to 15.5 | double quotes, escaped like Go strings: a shell expands `$` and backquotes in them | the same |
 | 15.6 to 18.7 | `$'...'`, which expands nothing | the same |
-| from 18.8 on | `$'...'` | double quotes around the bare text: a shell expands it, and a quote in it ends them |
+| from 18.8 on | `$'...'` | double quotes around the raw text: a shell expands it, and a quote in it ends them |
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 
 
 def quote(text: str) -> str:
-    """ANSI-C quoting, where it is needed."""
+    """Quote `text` in ANSI-C style, if necessary."""
     data = text.encode(errors="surrogateescape")
     if data and all(byte in _PLAIN for byte in data):
         return text
@@ -31,12 +31,12 @@ def quote(text: str) -> str:
 
 
 def quote_as_go(text: str) -> str:
-    """Go's `strconv.Quote`: made for Go's compiler, not for a shell."""
+    """Quote `text` like Go's `strconv.Quote`, which is meant for Go's compiler and unsafe in a shell."""
     named = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
 
     def escaped(char: str) -> str:
         code = ord(char)
-        if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        if 0xDC80 <= code <= 0xDCFF:  # a byte that is not valid UTF-8
             return f"\\x{code - 0xDC00:02x}"
         return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
@@ -44,24 +44,24 @@ def quote_as_go(text: str) -> str:
 
 
 class Quoting:
-    """How a version of the runner quotes."""
+    """The quoting of a version of the runner."""
 
     def __init__(self, version: str) -> None:
         self.version = tuple(map(int, version.split(".")[:2]))
 
     def command(self, *words: str) -> str:
-        """A program and its arguments."""
+        """Return the command line of a program with quoted arguments."""
         quoter = quote_as_go if self.version < (15, 6) else quote
         return " ".join([quote(words[0]), *map(quoter, words[1:])])
 
     def expanding(self, *words: str) -> str:
-        """A command whose arguments the runner means the shell to expand."""
+        """Return a command line whose arguments the shell expands, as the runner intends."""
         if self.version < (18, 8):
             return self.command(*words)
         return " ".join([quote(words[0]), *(f'"{word}"' for word in words[1:])])
 
     def wrap(self, body: list[str], *, trace: bool = False) -> bytes:
-        """The body as the runner hands it over."""
+        """Return the complete script for the given lines."""
         text = "".join(f"{line}\n" for line in body)
         head = ["#!/usr/bin/env bash", "", "trap 'exit 1' TERM", "", *(["set -o xtrace"] if trace else [])]
         head += ['case "$(set -o)" in *"pipefail"*) set -o pipefail;; esac; set -o errexit', "set +o noclobber"]
@@ -71,7 +71,7 @@ class Quoting:
 
 
 class Scripts:
-    """The scripts of one job."""
+    """The stage scripts of one job."""
 
     def __init__(self, gitlab: GitLab, job: CiJob, variables: dict[str, str], sha: str, *, version: str) -> None:
         self._gitlab = gitlab
@@ -279,7 +279,7 @@ class Scripts:
 
 
 def chosen(entries: list[dict[str, object]], *, failed: bool) -> list[dict[str, object]]:
-    """Those whose `when` fits."""
+    """Return the entries whose `when` applies."""
     wanted = ("always", "on_failure" if failed else "on_success")
     return [entry for entry in entries if entry.get("when", "on_success") in wanted]
 

@@ -134,7 +134,7 @@ class Facility:
             return self._begin_task(name, request)
         raise ProblemError(501, f"{name} is not implemented")
 
-    # status
+    # endpoints of the status group
 
     def _get_facility(self, version: int, request: Request) -> tuple[int, Any]:
         return 200, {
@@ -155,7 +155,7 @@ class Facility:
         offset, limit = int(request.query.get("offset", "0")), int(request.query.get("limit", "100"))
         return 200, found[offset : offset + limit]
 
-    # compute
+    # endpoints of the compute group
 
     def _launch_job(self, version: int, request: Request) -> tuple[int, Any]:
         spec = request.body
@@ -248,7 +248,7 @@ class Facility:
             raise ProblemError(400, f"Job {job.id} has already ended")
         return 204, None
 
-    # files
+    # endpoints of the filesystem group
 
     def _begin_task(self, name: str, request: Request) -> tuple[int, Any]:
         if name in self.deviations.lacks:
@@ -330,7 +330,7 @@ PUBLIC = ("facility", "status")
 
 @dataclass
 class Request:
-    """One request, read."""
+    """A parsed request."""
 
     path: dict[str, str]
     query: dict[str, str]
@@ -351,7 +351,7 @@ class _Route:
 
 @cache
 def routes() -> tuple[_Route, ...]:
-    """The calls of both documents."""
+    """Return the routes of both API documents."""
     found = []
     for version in (1, 2):
         document = json.loads(Path(__file__).with_name(f"openapi-v{version}.json").read_text())
@@ -426,7 +426,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise ProblemError(deviations.absent, "Not Found")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 def _form_file(body: bytes, kind: str) -> bytes:
@@ -445,7 +445,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def running(root: Path, deviations: Deviations | None = None) -> Iterator[Facility]:
-    """Serve a facility whose user's directory is `root`, on loopback; its `url` is the root of the API."""
+    """Serve a facility on loopback, with `root` as the user's directory. Its `url` is the root of the API."""
     facility = Facility(root, deviations or Deviations())
     handler = type("Handler", (_Handler,), {"facility": facility})
     with _Server(("127.0.0.1", 0), handler) as server:

@@ -1,4 +1,4 @@
-"""Operations of the stand-in on the files of this machine."""
+"""File operations of the stand-in, on the files of this machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LIMIT = 5 * 1024 * 1024
 
 
 def run_operation(name: str, fields: dict[str, Any], upload: bytes) -> Any:
-    """Carry out an operation; returns what the task's result has in `output`.
+    """Execute an operation. Returns the `output` of the task's result.
 
     Raises:
-        OSError: as the system calls say.
+        OSError: a system call failed.
         ValueError: invalid fields.
     """
     path = Path(fields["path"])
@@ -103,7 +103,7 @@ STAT = ("mode", "ino", "dev", "nlink", "uid", "gid", "size", "atime", "ctime", "
 
 
 def describe(path: Path, name: str | None = None) -> dict[str, Any]:
-    """A file as a listing shows it: all fields are text."""
+    """Return the entry of a file in a listing. All its fields are strings."""
     found = path.lstat()
     kind = "directory" if stat.S_ISDIR(found.st_mode) else "link" if stat.S_ISLNK(found.st_mode) else "file"
     return {

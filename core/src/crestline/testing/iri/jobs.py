@@ -1,4 +1,4 @@
-"""Jobs of the stand-in: each is a process group."""
+"""Jobs of the stand-in. Each runs as a process group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def _shell_text(spec: dict[str, Any], command: list[str], stdin: str) -> str:
-    """The job as lines of bash; a launcher starts the program once here."""
+    """Return the job as lines of bash. A launcher starts the program only once."""
     line = shlex.join(command)
     if stdin:
         line += f" <{shlex.quote(stdin)}"
@@ -23,7 +23,7 @@ def _shell_text(spec: dict[str, Any], command: list[str], stdin: str) -> str:
 
 
 class Job:
-    """One job, with the fields of a PSI/J job spec."""
+    """A job with the fields of a PSI/J job spec."""
 
     def __init__(self, job_id: str, spec: dict[str, Any], root: Path, *, ignores_paths: bool, is_pbs: bool) -> None:
         self.id = job_id
@@ -40,7 +40,7 @@ class Job:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Run it."""
+        """Start the job."""
         spec = self.spec
         default = str(self._root / f"slurm-{self.id}.out")
         directory, stdout = spec.get("directory"), spec.get("stdout_path") or default
@@ -105,7 +105,7 @@ class Job:
                 self._word = self._word if self._word == "TIMEOUT" else "FAILED"
 
     def cancel(self) -> bool:
-        """End it; False: it has ended already."""
+        """Cancel the job. Returns whether it had not ended yet."""
         with self._lock:
             if self._state in ("completed", "failed", "canceled"):
                 return False
@@ -119,7 +119,7 @@ class Job:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def show(self, *, reports_scheduler_states: bool) -> dict[str, Any]:
-        """As the API reports it."""
+        """Return the job in the format of the API."""
         status: dict[str, Any] = {"state": self._state, "time": self._time}
         if self._exit_code is not None and self._state != "canceled":
             status["exit_code"] = self._exit_code

@@ -1,4 +1,4 @@
-"""What the facility answers about itself: sites, resources, incidents, capabilities, projects and allocations."""
+"""Records that the facility reports: sites, resources, incidents, capabilities, projects and allocations."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 SINCE = "2026-01-01T00:00:00Z"
 ELSEWHERE = "http://elsewhere.invalid"
-"""host of all links: a client that follows them fails"""
+"""Host of all links. Clients that follow a link fail."""
 
 
 def sites(facility: Any, version: int) -> list[dict[str, Any]]:
-    """The only site."""
+    """Return the only site."""
     return [_entry("1", f"{ELSEWHERE}/sites/1", name="Here", operating_organization="The Lab", resource_uris=[])]
 
 
 def resources(facility: Any, version: int) -> list[dict[str, Any]]:
-    """A compute resource and one with files."""
+    """Return a compute resource and a storage resource."""
 
     def entry(key: str, name: str, kind: str, endpoints: list[str]) -> dict[str, Any]:
         return _entry(
@@ -38,7 +38,7 @@ def resources(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def incidents(facility: Any, version: int) -> list[dict[str, Any]]:
-    """One while the facility is not up."""
+    """Return one incident while the facility is not up."""
     if facility.status == "up":
         return []
     return [
@@ -58,7 +58,7 @@ def incidents(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def events(facility: Any, version: int) -> list[dict[str, Any]]:
-    """The beginning of each incident."""
+    """Return the begin event of each incident."""
     return [
         _entry(
             each["id"],
@@ -74,7 +74,7 @@ def events(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def capabilities(facility: Any, version: int) -> list[dict[str, Any]]:
-    """One for each resource."""
+    """Return one capability for each resource."""
     return [
         _entry(name, f"{ELSEWHERE}/capabilities/{name}", name=name, units=[_unit(version, kind, unit)])
         for name, kind, unit in (("Pearl", "compute", "node_hours"), ("Scratch", "storage", "bytes"))
@@ -82,7 +82,7 @@ def capabilities(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def projects(facility: Any, version: int) -> list[dict[str, Any]]:
-    """One with allocations and one without."""
+    """Return a project with allocations and one without."""
     return [
         _entry(f"p/{number}", f"{ELSEWHERE}/projects/{number}", name=name, description="", user_ids=["user"])
         for number, name in enumerate(("climate", "empty"))
@@ -90,7 +90,7 @@ def projects(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def project_allocations(facility: Any, version: int) -> list[dict[str, Any]]:
-    """Those of the first project."""
+    """Return the allocations of the first project."""
 
     def allocation(key: str, capability: str, amount: float, usage: float, kind: str, unit: str) -> dict[str, Any]:
         return {
@@ -108,7 +108,7 @@ def project_allocations(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def user_allocations(facility: Any, version: int) -> list[dict[str, Any]]:
-    """The user's share of the first project's first allocation: all of it."""
+    """Return the user's share of the first project's first allocation, which is all of it."""
     return [
         {
             "id": each["id"],
@@ -121,7 +121,7 @@ def user_allocations(facility: Any, version: int) -> list[dict[str, Any]]:
 
 
 def with_endpoint(endpoint: str) -> Callable[[Any, int], list[dict[str, Any]]]:
-    """The resources that offer a group of calls."""
+    """Return a function that lists the resources with a group of endpoints."""
     return lambda facility, version: [
         each for each in resources(facility, version) if endpoint in each["supported_endpoints"]
     ]
@@ -141,7 +141,7 @@ LISTS: dict[str, Records] = {
     "getProjectAllocationsByProject": project_allocations,
     "getUserAllocationsByProjectAllocation": user_allocations,
 }
-"""calls that answer with a list"""
+"""Operations that return a list."""
 ENTRIES: dict[str, tuple[str, Records]] = {
     "getSite": ("site_id", sites),
     "getResource": ("resource_id", resources),
@@ -152,9 +152,9 @@ ENTRIES: dict[str, tuple[str, Records]] = {
     "getProjectAllocationByProject": ("project_allocation_id", project_allocations),
     "getUserAllocationByProjectAllocation": ("user_allocation_id", user_allocations),
 }
-"""calls that answer with one entry, and the parameter of its id"""
+"""Operations that return one entry, each with the parameter of its id."""
 MISSING_WHEN_EMPTY = ("getIncidents", "getEventsByIncident")
-"""lists that are answered with 404 instead"""
+"""Operations that return 404 instead of an empty list."""
 
 
 def _entry(key: str, uri: str, **fields: Any) -> dict[str, Any]:

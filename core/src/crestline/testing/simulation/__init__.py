@@ -1,12 +1,12 @@
-"""Deterministic simulation: the client's real code in one process, on virtual time, with an adversary in between.
+"""Deterministic simulation: the client's real code in one process, on virtual time, with injected faults.
 
-A run is made of its seed alone. A virtual clock jumps to the next timer, a simulated FirecREST with its scheduler
-answers behind the client's own transport, an adversary loses, delays, doubles and refuses requests and kills client
-processes, and after each step the invariants are checked. A seed that breaks one is shrunk and told as a time line:
+A run is determined by its seed. The virtual clock jumps to the next timer. A simulated FirecREST with a scheduler
+answers behind the client's transport. An adversary loses, delays, duplicates and refuses requests and kills client
+processes. The invariants are checked after each step. A seed that violates one is shrunk and printed as a time line:
 
     python -m crestline.testing.simulation submission --seeds 0:1000
 
-`docs/explanation/simulation.md` describes it.
+See `docs/explanation/simulation.md`.
 """
 
 from __future__ import annotations

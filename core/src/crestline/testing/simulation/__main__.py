@@ -1,4 +1,4 @@
-"""`python -m crestline.testing.simulation SUBJECT`: run seeds, and tell one that fails in its shortest form."""
+"""`python -m crestline.testing.simulation SUBJECT`: run seeds, and print a shrunk time line of one that fails."""
 
 from __future__ import annotations
 

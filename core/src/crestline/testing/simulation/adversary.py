@@ -1,6 +1,6 @@
-"""The adversary: every decision has a name and depends on the seed and that name alone.
+"""The adversary, which injects faults. Each decision has a name and depends only on the seed and that name.
 
-So a run can be repeated with some of its faults left out, and the rest stays as it was.
+This way, a run can be repeated without some of its faults while everything else stays the same.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from random import Random
 
 
 class Adversary:
-    """Decides what goes wrong.
+    """Decides which faults happen.
 
     Attributes:
-        faults: names of the faults of this run so far, in their order.
-        coverage: how often each kind of fault met each kind of occasion.
+        faults: names of the faults of this run so far, in order.
+        coverage: number of times that each kind of fault happened on each kind of occasion.
 
     Args:
-        seed: of the run.
-        only: names of the faults that may happen; None: all.
+        seed: the seed of the run.
+        only: names of the faults that may happen. None allows all.
     """
 
     def __init__(self, seed: int, only: Container[str] | None = None) -> None:
@@ -30,19 +30,19 @@ class Adversary:
         self._only = only
 
     def random(self, name: str) -> Random:
-        """Random numbers of their own for each name."""
+        """Return the random number generator of this name."""
         return Random(f"{self.seed}/{name}")  # noqa: S311
 
     def strikes(
         self, name: str, probability: float, kind: str, occasion: str, random: Random | None = None
     ) -> Random | None:
-        """Whether this fault happens: the random numbers for its details, or None.
+        """Decide whether a fault happens. Returns the random numbers for its details, or None.
 
         Args:
-            name: of the fault, once in a run.
-            kind: what it is, and
-            occasion: what it hits, for the counts of coverage.
-            random: of what it hits; None: numbers of its own.
+            name: the name of the fault, unique in a run.
+            kind: the kind of fault, for `coverage`.
+            occasion: the kind of operation that it affects, for `coverage`.
+            random: the random numbers of that operation. None uses those of `name`.
         """
         random = random or self.random(name)
         is_left_out = self._only is not None and name not in self._only

@@ -1,4 +1,4 @@
-"""Answers of a simulated plain FirecREST, and who and when it is."""
+"""HTTP responses of a simulated plain FirecREST, and constants that identify its system and user."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ SYSTEM = "cluster"
 USER = "alice"
 HOME = f"/home/{USER}"
 EPOCH = 1_800_000_000.0
-"""Seconds since 1970 at which a simulation begins, as the servers' clocks say."""
+"""Seconds since 1970 on the servers' clocks at the start of a simulation."""
 
 
 @lru_cache(16)
 def http_date(time: int) -> str:
-    """A time in seconds since 1970 as HTTP has it."""
+    """Format seconds since 1970 as an HTTP date."""
     return formatdate(time, usegmt=True)
 
 
 def refusal(status: int, message: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    """An answer with FirecREST's error body."""
+    """Return a response with FirecREST's error body."""
     body = {"errorType": "error", "message": message, "causedBy": None, "data": None, "user": USER}
     return _json(status, body, headers)
 
 
 def ok(body: dict[str, Any], status: int = 200) -> httpx.Response:
-    """An answer with this body."""
+    """Return a response with this JSON body."""
     return _json(status, body)
 
 
@@ -38,5 +38,5 @@ def _json(status: int, body: dict[str, Any], headers: dict[str, str] | None = No
 
 
 def answer(status: int, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
-    """An answer that can be read once, as one from a network."""
+    """Return a response that can be read only once, like one from a network."""
     return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))

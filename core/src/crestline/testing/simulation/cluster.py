@@ -1,4 +1,4 @@
-"""A simulated Slurm cluster: what really happens to jobs, whatever an API says of it."""
+"""A simulated Slurm cluster: the actual states of jobs, which an API may report late or distorted."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED by 0", "TIMEOUT", "NODE_FAI
 
 
 def work(key: str) -> str:
-    """The command of a simulated script that stands for the work of the submission `key`."""
+    """Return the command that represents the work of the submission `key` in a simulated script."""
     return f"simulated-work {key}"
 
 
 @dataclass
 class Moment:
-    """A job's state from a time on."""
+    """The state of a job from a given time."""
 
     time: float
     state: str
@@ -37,14 +37,14 @@ class Moment:
 
 @dataclass
 class SimulatedJob:
-    """A job, or an element of an array.
+    """A job, or a task of an array.
 
     Attributes:
-        hidden: seconds after its submission in which no answer shows it.
-        nameless: seconds after its submission in which the accounting knows its number only.
-        lag: seconds after its start in which the accounting has a nameless row for it.
-        stale: seconds after its start in which it is still shown as waiting.
-        by: the request that brought it.
+        hidden: seconds after the submission during which no response contains the job.
+        nameless: seconds after the submission during which the accounting only knows the job's number.
+        lag: seconds after the start during which the accounting has a nameless row for the job.
+        stale: seconds after the start during which the job still appears as pending.
+        by: the request that submitted the job.
     """
 
     number: int
@@ -64,7 +64,7 @@ class SimulatedJob:
 
     @property
     def whole(self) -> str:
-        """The id that its submission was answered with."""
+        """The id that the submission returned."""
         return str(self.array_id or self.number)
 
     @property
@@ -76,18 +76,18 @@ class SimulatedJob:
         return self.moments[-1].state == "COMPLETED"
 
     def at(self, time: float) -> Moment:
-        """Its state at that time."""
+        """Return the state at that time."""
         return next((each for each in reversed(self.moments) if each.time <= time), self.moments[0])
 
     def start(self, time: float) -> float | None:
-        """When its present run had begun, as seen at that time."""
+        """Return the start of the current run, as known at that time."""
         moment = self.at(time)
         if moment.state == "PENDING":
             return None
         return max((each.time for each in self.moments if each.state == "RUNNING" and each.time <= time), default=None)
 
     def end(self, time: float) -> float | None:
-        """When it had ended, as seen at that time."""
+        """Return the end of the job, as known at that time."""
         moment = self.at(time)
         return moment.time if moment.state in ENDED else None
 
@@ -96,10 +96,10 @@ class SimulatedCluster:
     """Jobs and files.
 
     Attributes:
-        jobs: all that were accepted.
-        files: what lies on the system.
-        length: seconds that a job runs, unless something else ends it.
-        on_start: is called with each job that begins its work.
+        jobs: all accepted jobs.
+        files: the files of the system.
+        length: returns the seconds that a job runs, unless it is ended earlier.
+        on_start: called with each job that starts its work.
     """
 
     def __init__(self, world: World) -> None:
@@ -113,7 +113,7 @@ class SimulatedCluster:
         self._next = 100
 
     def submit(self, script: str, workdir: str, name: str, by: str) -> str:
-        """Take a job; returns its id."""
+        """Accept a job and return its id."""
         first = self._next
         fault = self._world.adversary.strikes(f"job {first} hidden", 0.3, "hidden", "job")
         hidden = fault.uniform(0.1, 6) if fault else 0.0
@@ -122,7 +122,7 @@ class SimulatedCluster:
         self._next += len(indexes)
         match = _WORK.search(script)
         key = match[1] if match else name
-        # Slurm splits an array as its elements start: the last one keeps the number that the array was given.
+        # Slurm splits an array as its tasks start: the last one keeps the number of the array.
         for number, index in zip((*range(first + 1, self._next), first), indexes, strict=True):
             self._accept(
                 SimulatedJob(
@@ -143,17 +143,17 @@ class SimulatedCluster:
         return str(first)
 
     def run(self, name: str, work: Callable[[], None]) -> str:
-        """Take a job of the system's own, which does its work as it completes; returns its id."""
+        """Accept a job of the system, which calls `work` when it completes. Returns its id."""
         job_id = self.submit("#!/bin/sh\n", HOME, f"{name}-{self._next}", "FirecREST")
         self._endings[job_id] = work
         return job_id
 
     def find(self, job_id: str) -> list[SimulatedJob]:
-        """The jobs that an id means: none, one, one element, or all elements of an array."""
+        """Return the jobs for an id: none, one job, one array task, or all tasks of an array."""
         return [job for job in self.jobs if job_id in (job.whole, str(job.number), f"{job.whole}_{job.index}")]
 
     def of_key(self, key: str) -> dict[str, list[SimulatedJob]]:
-        """The jobs that were accepted for a submission, by their ids."""
+        """Return the jobs that were accepted for a submission, by id."""
         found: dict[str, list[SimulatedJob]] = {}
         for job in self.jobs:
             if job.key == key:
@@ -161,16 +161,16 @@ class SimulatedCluster:
         return found
 
     def worked(self, key: str) -> str | None:
-        """The id of the job that does the work of a submission."""
+        """Return the id of the job that did the work of a submission, or None."""
         return self._worked.get(key)
 
     def cancel(self, job: SimulatedJob) -> None:
-        """End a job."""
+        """Cancel a job."""
         if not job.is_over:
             self._become(job, "CANCELLED by 0", signal=15)
 
     def end(self, job: SimulatedJob, state: str, exit_code: int = 1) -> None:
-        """Let a job end by itself."""
+        """End a job in a given state."""
         self._finish(job, 0, state, exit_code, 0)
 
     def _accept(self, job: SimulatedJob) -> None:
@@ -191,7 +191,7 @@ class SimulatedCluster:
             return
         self._become(job, "RUNNING")
         later = self._world.loop.call_later
-        if job.workdir not in self.files.nodes:  # as Slurm does: no script runs whose output has no place
+        if job.workdir not in self.files.nodes:  # as in Slurm, a script does not run if its output cannot be written
             later(0.1, self._finish, job, try_number, "FAILED", 0, _NO_OUTPUT)
             return
         if not self._acquires_lock(job):
@@ -219,7 +219,7 @@ class SimulatedCluster:
             later(length, self._finish, job, try_number, *end)
 
     def _acquires_lock(self, job: SimulatedJob) -> bool:
-        """As the lines do that `crestline.client.submit_guard` puts before a script."""
+        """Whether the job acquires the lock in the lines that `crestline.client.submit_guard` adds to a script."""
         lock = _LOCK.search(job.script)
         if lock is None:
             return True

@@ -1,4 +1,5 @@
-"""The subject `copying`: files and directories to the system and back, by programs that are killed and begin again."""
+"""The subject `copying`: programs that transfer files and directories in both directions, and are killed and
+restarted."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from crestline.testing.simulation.scenario import PASSING, Scenario
 from crestline.testing.simulation.world import World
 
 CALL_BOUND = 1500.0
-"""Seconds that one call takes at most: some requests of 45 s each, and their repeats in doubt."""
+"""Maximum seconds of one call: several requests with timeouts of 45 s, and their retries."""
 NAMES = ("a.txt", "sub/b.bin", "sub/deep/c", "empty", "with space", ".hidden", "d.dat")
 
 
 class Copying(Scenario):
-    """One program that uploads what it has and downloads it again elsewhere."""
+    """A program that uploads its files and downloads them to another directory."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -90,7 +91,7 @@ class Copying(Scenario):
     async def _repeat(
         self, process: Process, what: str, call: Callable[[], Awaitable[object]], back: Path | None = None
     ) -> None:
-        """Call until it succeeds; no file appears half, whether it does or not."""
+        """Call until it succeeds. Checks after each call that no file is incomplete."""
         while True:
             began = self.world.now
             try:

@@ -1,8 +1,8 @@
-"""An event loop on virtual time: where nothing is ready, the clock jumps to the next timer.
+"""An event loop on virtual time. If nothing is ready, its clock jumps to the next timer.
 
-`looptime` and `aiotools.VirtualClock` do the same for tests, and neither fits here: the first spends 42 rounds of the
-loop on each jump and mixes in real time, both spin for ever where everything waits and no timer is left, and neither
-makes the order of what comes out of sets the same in every run. Trio's autojump clock needs code that runs on Trio.
+`looptime` and `aiotools.VirtualClock` do the same for tests, but do not fit here: the first spends 42 rounds of the
+loop on each jump and mixes in real time. Both spin forever if everything waits and no timer is left, and neither makes
+the iteration order of sets reproducible. Trio's autojump clock requires code that runs on Trio.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import anyio
 import anyio.to_thread
 
 BEGIN = 1000.0
-"""Loop time at which a simulation begins, in seconds."""
+"""Loop time at the start of a simulation, in seconds."""
 _LONGEST_WORK = 30.0
-"""Real seconds that a thread may take before it says something."""
+"""Maximum real seconds to wait for a worker thread."""
 
 
 class EndlessWaitError(RuntimeError):
-    """Every task waits, and no timer is left that could end it."""
+    """Every task waits, and there is no timer left."""
 
 
 class TimeLimitError(RuntimeError):
-    """The virtual time is over its limit."""
+    """The virtual time exceeds its limit."""
 
 
 class _Future(asyncio.Future[Any]):
-    """A future whose place in a set does not depend on its address."""
+    """A future whose position in a set does not depend on its address."""
 
     _number = 0
 
@@ -56,7 +56,7 @@ class _Task(asyncio.Task[Any]):
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Takes no time to wait."""
+    """A selector that never blocks."""
 
     jump: Callable[[float], None]
     wait_for_thread: Callable[[], bool]
@@ -74,12 +74,12 @@ class _JumpingSelector(selectors.SelectSelector):
 class VirtualEventLoop(asyncio.SelectorEventLoop):
     """An event loop without wall clock and sockets.
 
-    What is handed to an executor runs at once, in the loop's own thread. A thread of anyio's does its work while
-    everything else waits, so that the order of events does not depend on its speed.
+    Functions submitted to an executor run immediately in the loop's own thread. While a thread of anyio works,
+    everything else waits, so that the order of events does not depend on the thread's speed.
 
     Args:
-        limit: seconds of virtual time after which the loop gives up.
-        wrap: changes the coroutine of each new task, given the context that the task runs in.
+        limit: seconds of virtual time after which the loop raises an error.
+        wrap: wraps the coroutine of each new task, called in the context of the task's creator.
     """
 
     def __init__(
@@ -125,12 +125,12 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         return handle
 
     def limit_threads(self) -> None:
-        """Let anyio have one thread; call it in the loop, before anything else."""
+        """Limit anyio to one thread. Call it in the loop, before anything else."""
         self._threads = anyio.to_thread.current_default_thread_limiter()
         self._threads.total_tokens = 1
 
     def _wait_for_thread(self) -> bool:
-        """Wait for what a thread at work has to say, if there is one."""
+        """Wait for the next callback of the running worker thread, if there is one. Returns whether there was."""
         if self._threads is None or not self._threads.borrowed_tokens:
             return False
         self._ready.append(self._posted.get(timeout=_LONGEST_WORK))  # type: ignore[attr-defined]
@@ -146,7 +146,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Task[Any]:
         if self._wrap is not None:
             coroutine = self._wrap(coroutine)  # type: ignore[arg-type]
-        _Task._number = next(self._numbers)  # the constructor puts the task into a set
+        _Task._number = next(self._numbers)  # the constructor adds the task to a set
         task = _Task(coroutine, loop=loop, context=context, **more)
         task._number = _Task._number
         return task

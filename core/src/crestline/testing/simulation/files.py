@@ -1,4 +1,4 @@
-"""A simulated file system, and `/filesystem/{system}/ops` of a plain FirecREST in front of it."""
+"""A simulated file system, and the endpoints `/filesystem/{system}/ops` of a plain FirecREST for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORM = re.compile(rb'filename="(?P<name>[^"]*)"[^\n]*(?:\r\n[^\r\n]+)*\r\n\r\n(
 _WORDS = {"sourcePath": "path", "source_path": "path", "target_path": "targetPath", "match_pattern": "matchPattern"} | {
     "link_path": "linkPath"
 }
-"""FirecREST takes several words for one field."""
+"""Alternative names of fields that FirecREST accepts."""
 _DONE = "File was successfully handled\n"
 _PATHS = {"path", "targetPath", "linkPath"}
 _MISSING = "cannot access '{}': No such file or directory"
@@ -30,7 +30,7 @@ _MISSING = "cannot access '{}': No such file or directory"
 
 @dataclass
 class Node:
-    """A file (`-`), directory (`d`) or symbolic link (`l`); `content` is a link's target."""
+    """A file (`-`), directory (`d`) or symbolic link (`l`). The `content` of a link is its target."""
 
     kind: str
     content: bytes = b""
@@ -43,11 +43,11 @@ class RemoteCommandError(Exception):
 
 
 class SimulatedFiles:
-    """One user's files.
+    """The files of one user.
 
     Attributes:
-        nodes: files, directories and links by their absolute paths.
-        spoilt: files of which an upload has left half that was carried out when its sender had its answer.
+        nodes: files, directories and links by absolute path.
+        spoilt: files that a late or duplicated upload has left incomplete after the client had its response.
     """
 
     def __init__(self, world: World, home: str) -> None:
@@ -57,44 +57,44 @@ class SimulatedFiles:
         self.make_directory(home)
 
     def make_directory(self, path: str) -> None:
-        """Make a directory and those above it."""
+        """Create a directory and its parents."""
         for parent in (path, *_parents(path)):
             self.nodes.setdefault(parent, Node("d", mode=0o755, modified=self._world.now))
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file, where its directory exists."""
+        """Write a file in an existing directory."""
         self._directory(posixpath.dirname(path))
         old = self.nodes.get(path)
         self.nodes[path] = Node("-", content, old.mode if old else 0o644, self._world.now)
 
     def link(self, target: str, path: str) -> str:
-        """Make a symbolic link unless something is there; returns where the link there leads."""
+        """Create a symbolic link unless the path exists. Returns the target of the link at the path."""
         self.make_directory(posixpath.dirname(path))
         return self.nodes.setdefault(path, Node("l", target.encode(), 0o777, self._world.now)).content.decode()
 
     def remove(self, path: str) -> None:
-        """Remove it with all that is in it."""
+        """Remove a file, or a directory with its contents."""
         self.find(path)
         for each in [each for each in self.nodes if each == path or each.startswith(f"{path}/")]:
             del self.nodes[each]
 
     def find(self, path: str) -> Node:
-        """What is at this path, a link itself.
+        """Return the node at this path, without following links.
 
         Raises:
-            RemoteCommandError: nothing.
+            RemoteCommandError: the path does not exist.
         """
         if (node := self.nodes.get(path)) is None:
             raise RemoteCommandError(_MISSING.format(path))
         return node
 
     def follow(self, path: str) -> Node:
-        """What is at this path, or where the link there leads. Raises as `find`."""
+        """Return the node at this path, following a link. Raises the same error as `find`."""
         node = self.find(path)
         return self.follow(posixpath.join(posixpath.dirname(path), node.content.decode())) if node.kind == "l" else node
 
     def inside(self, path: str) -> dict[str, Node]:
-        """What is below a directory, at any depth, by its path from there."""
+        """Return all nodes below a directory by relative path."""
         self._directory(path)
         top = path.rstrip("/") + "/"
         return {each.removeprefix(top): node for each, node in sorted(self.nodes.items()) if each.startswith(top)}
@@ -105,10 +105,10 @@ class SimulatedFiles:
 
 
 class FileEndpoints:
-    """Answers what plain FirecREST answers at once, and leaves the same to jobs where it is asked to.
+    """Implements the synchronous file endpoints of plain FirecREST, and those that run the same operations in jobs.
 
     Args:
-        run_job: submits a job of this name that does something if it ends well; returns its id.
+        run_job: submits a job with this name that calls a function if it completes. Returns its id.
     """
 
     def __init__(self, world: World, files: SimulatedFiles, run_job: Callable[[str, Callable[[], None]], str]) -> None:
@@ -119,7 +119,7 @@ class FileEndpoints:
     def answer(
         self, request: httpx.Request, operation: str, query: dict[str, str], body: bytes, by: str
     ) -> httpx.Response:
-        """Carry a request out; `by` names it."""
+        """Execute a request. `by` is its name."""
         try:
             if operation == "upload":
                 return self._upload(posixpath.normpath(query["path"]), body, by)
@@ -139,7 +139,7 @@ class FileEndpoints:
             return refusal(status, f"Remote process failed with exit status:1 and error message:{error}")
 
     def begin(self, request: httpx.Request, operation: str, query: dict[str, str], body: bytes) -> httpx.Response:
-        """Let a job carry it out."""
+        """Submit a job that executes the request."""
 
         def work() -> None:
             done = self.answer(request, operation, query, body, job_id)

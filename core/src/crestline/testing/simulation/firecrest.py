@@ -1,6 +1,6 @@
-"""A simulated plain FirecREST v2 in front of a simulated cluster, with the distortions of Slurm's accounting.
+"""A simulated plain FirecREST v2 for a simulated cluster, with the distortions of Slurm's accounting.
 
-An answer is a pure function of the cluster's history and a time, so that a replica with older data can give it, too.
+Responses are pure functions of the cluster's history and a time, so that they can come from a replica with older data.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from crestline.testing.simulation.files import FileEndpoints
 from crestline.testing.simulation.world import World
 
 _MIN_JOB_AGE = 300.0
-"""Seconds for which slurmctld remembers a job that has ended."""
+"""Seconds for which slurmctld remembers a finished job."""
 _WINDOWS = {"1h": 3600, "8h": 8 * 3600, "24h": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 _LEAST_LIFE = 30.0
-"""Seconds that a token must live to be taken."""
+"""Minimum remaining lifetime of an access token, in seconds."""
 _OPS = re.compile(rf"^/filesystem/{SYSTEM}/(?P<how>ops|transfer)/(?P<operation>\w+)$")
 _JOBS = re.compile(rf"^/compute/{SYSTEM}/jobs(/(?P<job_id>[^/]+)(?P<metadata>/metadata)?)?$")
 
 
 class SimulatedFirecrest:
-    """Answers requests; has no memory of its own but the tokens that it takes.
+    """Answers requests. Its only state are the valid access tokens.
 
     Attributes:
-        has_filters: whether it is of version 2.6 or later, which filters lists by name and time.
+        has_filters: whether it is version 2.6 or later, which filters lists by name and time.
     """
 
     def __init__(self, world: World, cluster: SimulatedCluster, *, has_filters: bool, token_life: float) -> None:
@@ -42,21 +42,21 @@ class SimulatedFirecrest:
         self._tokens: dict[str, float] = {}
 
     def issue(self) -> str:
-        """A new access token, as an identity provider hands it out."""
+        """Return a new access token, as an identity provider issues it."""
         token = f"token-{len(self._tokens) + 1}"
         self._tokens[token] = self._world.now + self.token_life
         return token
 
     def revoke_all(self) -> None:
-        """Take none of the tokens any more that were issued so far: the keys that signed them are gone."""
+        """Reject all tokens issued so far, as after a rotation of the signing keys."""
         self._tokens = dict.fromkeys(self._tokens, 0.0)
 
     def answer(self, request: httpx.Request, body: bytes, by: str, time: float) -> httpx.Response:
-        """Carry a request out.
+        """Execute a request.
 
         Args:
-            by: names the request in what it leaves behind.
-            time: of the data that the answer is made of.
+            by: the name of the request, recorded with its effects.
+            time: the time of the data in the response.
         """
         response = self._respond(request, body, by, time)
         response.headers["Date"] = http_date(int(EPOCH + self._world.now))
@@ -119,7 +119,7 @@ class SimulatedFirecrest:
             rows = [row for row in rows if row["name"] in names]
         return ok({"jobs": rows})
 
-    # rows of the accounting, with those of the queue beside them
+    # rows of the accounting, followed by those of the queue
 
     def _rows(self, jobs: list[SimulatedJob], time: float) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -146,8 +146,8 @@ class SimulatedFirecrest:
         return rows + queued
 
     def _lagging(self, job: SimulatedJob, time: float) -> list[dict[str, Any]]:
-        """What is shown of a job that runs or has ended, while the accounting has not learnt its name."""
-        if job.array_id in (None, job.number):  # the last element of an array has the array's own number
+        """Return the rows of a running or finished job whose name the accounting does not know yet."""
+        if job.array_id in (None, job.number):  # the last task of an array has the number of the array
             row = self._row(job, str(job.number), time, nameless=True)
             if job.at(time).state not in ENDED:
                 row["status"] |= {"state": "PENDING"}

@@ -1,4 +1,4 @@
-"""The subject `following`: the output of a job that is followed while it is written, by a program that is restarted."""
+"""The subject `following`: a program that follows the output of a running job, and is killed and restarted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from crestline.testing.simulation.scenario import PASSING, Scenario
 from crestline.testing.simulation.world import World
 
 END_BOUND = 180.0
-"""Seconds after the job's end, the last fault and the start of the program in which all output is there."""
+"""Maximum seconds from the job's end, the last fault and the program's start until all output has arrived."""
 PIECES = ("one line\n", "two\nlines\n", "half a ", "é", "\n", "\n\n", "  \t", "without end")
 
 
 class Following(Scenario):
-    """One program that follows what a job writes, as text or as lines of both streams, and goes on after each kill."""
+    """A program that follows a job's output, as text or as lines of both streams, and resumes after each kill."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -36,7 +36,7 @@ class Following(Scenario):
         await self.program("p1", self._client, self.random.choice((0.0, 60.0)) * self.random.random())
 
     async def _write(self, job: SimulatedJob) -> None:
-        """What the job writes, in pieces that are neither lines nor even in time."""
+        """Write the job's output in chunks of irregular size and timing."""
         files, random = self.cluster.files, self.world.adversary.random(f"output {len(job.moments)}")
         streams = [stream for stream in self._paths if random.random() < 0.8]
         for stream in self._paths:

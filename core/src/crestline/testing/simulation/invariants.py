@@ -1,4 +1,4 @@
-"""Invariants that several subjects have in common; each is told of what happens, and ends the run when it breaks."""
+"""Invariants shared by several subjects. Each is notified of events, and ends the run when it is violated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crestline.testing.simulation.world import World
 
 
 class TruthfulEnds:
-    """A job that is told to have ended has ended, in this way, and stays so."""
+    """A job reported as finished has finished in this state, and stays in it."""
 
     def __init__(self, world: World, cluster: SimulatedCluster) -> None:
         self._world = world
@@ -19,10 +19,10 @@ class TruthfulEnds:
         self._told: dict[str, JobState] = {}
 
     def check(self, who: str, job: Job, key: str | None = None) -> None:
-        """Check a job in a final state, as a program was told of it.
+        """Check a job in a terminal state, as reported to a program.
 
         Args:
-            key: of the submission that it was told for; its work must be this job's.
+            key: the key of the submission that the job was reported for. This job must have done its work.
         """
         world, told = self._world, f"{who} was told that job {job.job_id} is {job.state.value}"
         elements = self._cluster.find(job.job_id)
@@ -39,13 +39,13 @@ class TruthfulEnds:
 
 
 class Bounds:
-    """What a program waits for ends in time."""
+    """The client's calls finish in time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def check(self, what: str, process: Process, since: float, bound: float) -> None:
-        """Check that no more than `bound` seconds have gone since then, unless the process has been killed."""
+        """Check that at most `bound` seconds have passed since `since`, unless the process has been killed."""
         took = self._world.now - since
         self._world.check(
             not process.is_alive or took < bound,
@@ -54,7 +54,7 @@ class Bounds:
 
 
 class RequestRate:
-    """A program asks no more than so often in a minute, whatever the facility answers."""
+    """The number of requests per minute of a program is bounded, regardless of the facility's responses."""
 
     def __init__(self, world: World, who: str, most: int) -> None:
         self._world = world
@@ -63,7 +63,7 @@ class RequestRate:
         self._times: deque[float] = deque()
 
     def count(self) -> None:
-        """Note a request that leaves now."""
+        """Record a request that is sent now."""
         self._times.append(self._world.now)
         while self._times[0] < self._world.now - 60.0:
             self._times.popleft()

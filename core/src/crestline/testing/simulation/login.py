@@ -1,4 +1,4 @@
-"""Access tokens of a simulated identity provider, renewed as the client's own authorizers do it."""
+"""Access tokens of a simulated identity provider, renewed like those of the client's own authorizers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crestline.testing.simulation.firecrest import SimulatedFirecrest
 
 
 class SimulatedLogin(Authorizer):
-    """Gets tokens without a thread; otherwise as `crestline.client.auth.token.TokenSource`."""
+    """Fetches tokens without a thread, otherwise like `crestline.client.auth.token.TokenSource`."""
 
     identity = "simulated user"
 

@@ -1,4 +1,4 @@
-"""The network between a simulated process and a facility, in which the adversary sits."""
+"""The network between a simulated process and a facility, where the adversary injects faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crestline.testing.simulation.process import Process
 from crestline.testing.simulation.world import World
 
 Answer = Callable[[httpx.Request, bytes, str, float], httpx.Response]
-"""Carries out a request: its body, its name, and the time of the data that the answer is made of."""
+"""Executes a request, given its body, its name, and the time of the data in the response."""
 
 READ_FAULTS = ("old data",)
 FAULTS = (
@@ -40,15 +40,16 @@ FAULTS = (
     "429",
     "401",
 )
-"""What may happen to a single request."""
+"""Faults of single requests."""
 OUTAGES = ("refused connection", "lost request", "408 not done", "424 busy", "503 unhealthy", "502")
-"""What may happen to all requests for a while."""
+"""Faults of all requests for a while."""
 PARTIAL = {"broken list": "GET jobs", "no submissions": "POST jobs"}
-"""What may happen for a while to all requests of one kind."""
+"""Faults of all requests of one kind for a while."""
 CERTAIN = ("refused connection", "424 busy", "no submissions", "503 unhealthy", "429", "401")
-"""Faults after which it is certain that the request was not carried out."""
+"""Faults after which the client can be certain that the request was not executed."""
 _MOST_SERVER_ERRORS = 2
-"""answers of 500 in a row to requests of one kind; the client takes one more for a refusal"""
+"""Maximum number of consecutive 500 responses to requests of one kind. The client treats one more as a final
+refusal."""
 _TIMEOUT = "Command execution timeout limit exceeded."
 _HUNG = "('Channel not open for sending',)"
 _BUSY = "Unable to open a new SSH channel"
@@ -56,15 +57,15 @@ _UNHEALTHY = "The scheduler service for the requested system (cluster) is unheal
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Carries the requests of one process to a facility.
+    """The transport between one process and a facility.
 
     Attributes:
-        open_submissions: times and bodies of the submissions whose answers leave it open what came of them.
-        lists: times of the answers to job lists, and whether they were whole.
+        open_submissions: times and bodies of the submissions whose outcome the client cannot know.
+        lists: times of the responses to job lists, and whether they were complete.
 
     Args:
-        probability: of a fault for each request.
-        on_send: is called for each request.
+        probability: the probability of a fault for each request.
+        on_send: called for each request.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Network(httpx.AsyncBaseTransport):
 
 
 class _Flight:
-    """One request on its way; goes on when the process that sent it is gone."""
+    """A request in flight. It continues after the death of its process."""
 
     def __init__(self, world: World, request: httpx.Request, body: bytes, name: str, answer: Answer) -> None:
         self._world = world
@@ -141,7 +142,7 @@ class _Flight:
         self._body = body
         self._answer = answer
         self._done: asyncio.Future[httpx.Response] = world.loop.create_future()
-        self._done.add_done_callback(lambda done: done.cancelled() or done.exception())  # its sender may be gone
+        self._done.add_done_callback(lambda done: done.cancelled() or done.exception())  # its sender may be dead
         self.name = name
         self.occasion = occasion(request)
 
@@ -149,7 +150,7 @@ class _Flight:
         self._world.note(self.name, f"{self.occasion}: {text}")
 
     def begin(self, fault: str, random: Random) -> asyncio.Future[httpx.Response]:
-        """Send it; the future is of its answer."""
+        """Send the request. Returns a future of its response."""
         there, back = random.uniform(0.005, 0.1), random.uniform(0.005, 0.1)
         match fault:
             case "late request":
@@ -212,7 +213,7 @@ class _Flight:
         age: float = 0.0,
         is_cut: bool = False,
     ) -> None:
-        """Carry it out; with `back`, the answer comes so many seconds later."""
+        """Execute the request. If `back` is given, its response arrives that many seconds later."""
 
         def arrive() -> None:
             if self._done.done() or fault == "the double":
@@ -256,7 +257,7 @@ class _CutStream(httpx.AsyncByteStream):
 
 
 def occasion(request: httpx.Request) -> str:
-    """The kind of a request: its method and the last fixed part of its path."""
+    """Return the kind of a request: its method and the last fixed part of its path."""
     path = request.url.path
     if re.search(r"/jobs/[^/]+$", path):
         return f"{request.method} job"

@@ -1,4 +1,4 @@
-"""A simulated process: the tasks that began in it, which a kill ends all at once at any await."""
+"""A simulated process: a group of tasks that a kill ends together at any await."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _current: ContextVar[Process | None] = ContextVar("crestline_simulated_process",
 
 
 class Process:
-    """One process of a program that uses the client.
+    """A process of a program that uses the client.
 
-    A killed process reaches nothing any more: its tasks are cancelled and its requests do not leave. What is on the
-    way already goes on.
+    A killed process has no further effects: its tasks are cancelled and its requests are not sent. Requests in flight
+    continue.
 
     Args:
-        name: stands in the time line.
-        kill_at: the number of the step between two awaits at which the process dies; None: it lives.
+        name: the name of the process in the time line.
+        kill_at: the number of the step between two awaits at which the process dies. None if it survives.
         kill_in: the number of the request during which it dies.
-        epoch: seconds since 1970 at the loop's time zero, as this process's clock says.
+        epoch: seconds since 1970 on this process's clock at loop time zero.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Process:
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
     async def run(self, main: Coroutine[Any, Any, None]) -> bool:
-        """Run a program in this process; returns whether it came to its end alive."""
+        """Run a program in this process. Returns whether it finished without being killed."""
         loop = asyncio.get_running_loop()
         token = _current.set(self)
         try:
@@ -52,14 +52,14 @@ class Process:
         return True
 
     def kill(self) -> None:
-        """End the process as SIGKILL would."""
+        """End the process like SIGKILL."""
         self.is_alive = False
         for task in list(self._tasks):
             task.cancel()
 
     @property
     def unfinished(self) -> list[str]:
-        """The coroutines of tasks that have not ended."""
+        """The coroutines of unfinished tasks."""
         coroutines = (task.get_coro() for task in self._tasks if not task.done())
         return [each.name if isinstance(each, _Steps) else str(each) for each in coroutines]
 
@@ -76,7 +76,7 @@ class Process:
 
 
 class _Steps(Coroutine[Any, Any, Any]):
-    """A coroutine that tells its process of each step."""
+    """A coroutine that notifies its process of each step."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], process: Process) -> None:
         self._coroutine = coroutine
@@ -84,7 +84,7 @@ class _Steps(Coroutine[Any, Any, Any]):
 
     @property
     def name(self) -> str:
-        """What the coroutine runs."""
+        """The qualified name of the wrapped coroutine."""
         return str(getattr(self._coroutine, "__qualname__", self._coroutine))
 
     def send(self, value: Any) -> Any:
@@ -102,12 +102,12 @@ class _Steps(Coroutine[Any, Any, Any]):
 
 
 def is_of_killed(task: Any) -> bool:
-    """Whether this is a task of a process that was killed."""
+    """Whether this is a task of a killed process."""
     coroutine = task.get_coro() if isinstance(task, asyncio.Task) else None
     return isinstance(coroutine, _Steps) and not coroutine._process.is_alive
 
 
 def in_process(coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-    """Make a new task part of the process that creates it."""
+    """Assign a new task to the process that creates it."""
     process = _current.get()
     return _Steps(coroutine, process) if process is not None else coroutine

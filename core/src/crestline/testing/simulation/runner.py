@@ -1,4 +1,4 @@
-"""Running one seed, and finding the shortest form of one that fails."""
+"""Run a seed, and shrink one that fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from crestline.testing.simulation.watching import Watching
 from crestline.testing.simulation.world import ViolationError, World
 
 LIMIT = 7200.0
-"""Seconds of virtual time after which a run counts as one that never ends."""
+"""Seconds of virtual time after which a run counts as endless."""
 
 
 class Subject(Protocol):
@@ -40,24 +40,24 @@ SUBJECTS: dict[str, Callable[[World], Subject]] = {
     "copying": Copying,
     "following": Following,
 }
-"""Those of the client; others are named `module:Class`."""
+"""The subjects of the client by name. Others are named `module:Class`."""
 
 
 def subject_of(name: str) -> Callable[[World], Subject]:
-    """The class of a subject, by its name in `SUBJECTS` or as `module:Class`."""
+    """Return the class of a subject, by its name in `SUBJECTS` or as `module:Class`."""
     found: Callable[[World], Subject] = SUBJECTS.get(name) or pkgutil.resolve_name(name)
     return found
 
 
 @dataclass
 class Outcome:
-    """What came of one run.
+    """The result of a run.
 
     Attributes:
-        violation: the invariant that did not hold; None if all did.
+        violation: the violated invariant. None if all were satisfied.
         faults: the names of the faults that happened.
-        lines: time, actor and text of what happened.
-        seconds: how long it took in virtual time.
+        lines: time, actor and text of each event.
+        seconds: duration in virtual time.
     """
 
     subject: str
@@ -80,9 +80,9 @@ def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
     """Run a subject with a seed.
 
     Args:
-        subject: its name, as `subject_of` takes it.
-        seed: of everything that is left to chance.
-        only: names of the faults that may happen; None: all.
+        subject: its name, see `subject_of`.
+        seed: the seed of all random decisions.
+        only: names of the faults that may happen. None allows all.
     """
     outcome = Outcome(subject, seed)
     loop = VirtualEventLoop(LIMIT, in_process)
@@ -120,11 +120,11 @@ def run(subject: str, seed: int, only: Container[str] | None = None) -> Outcome:
 
 
 def shrink(outcome: Outcome, attempts: int = 400) -> Outcome:
-    """The run with as few faults as break the same invariant; faults are left out in halves, then one by one.
+    """Minimize the faults that violate the same invariant, by leaving them out in halves, then one by one.
 
     Args:
-        outcome: of a run that broke one.
-        attempts: runs at most.
+        outcome: a run that violated an invariant.
+        attempts: maximum number of runs.
     """
     best, size = outcome, max(1, len(outcome.faults))
     while attempts > 0:
@@ -144,7 +144,7 @@ def shrink(outcome: Outcome, attempts: int = 400) -> Outcome:
 
 
 def _kind(violation: str) -> str:
-    """A violation without the numbers in it."""
+    """Return the beginning of a violation, without its numbers."""
     return "".join(" " if each.isdigit() else each for each in violation).split(":")[0][:24]
 
 
@@ -161,7 +161,7 @@ def _describe(context: dict[str, Any]) -> str:
 
 
 def _close(loop: VirtualEventLoop) -> None:
-    """Cancel the remaining tasks and close the loop; errors of their clean-up do not count as part of the run."""
+    """Cancel the remaining tasks and close the loop. Errors of their cleanup are ignored."""
     loop.set_exception_handler(lambda *_: None)
     for _ in range(20):
         if not (tasks := asyncio.all_tasks(loop)):
@@ -175,7 +175,7 @@ def _close(loop: VirtualEventLoop) -> None:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed the module `random`, from which backoffs take their jitter, and the bytes that ids are made of."""
+    """Seed the module `random`, the source of backoff jitter, and the random bytes of ids."""
     state = random.getstate()
     random.seed(seed)
     source = random.Random(f"{seed}/ids")  # noqa: S311
@@ -195,7 +195,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without log records, thousands of which would say nothing."""
+    """Suppress log records."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

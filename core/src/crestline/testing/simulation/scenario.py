@@ -1,4 +1,5 @@
-"""The frame of all subjects: a facility with faults, and programs that are killed, started again, and end in calm."""
+"""The base of all subjects: a facility with faults, and programs that are killed and restarted and finish without
+faults."""
 
 from __future__ import annotations
 
@@ -24,30 +25,30 @@ from crestline.testing.simulation.world import World
 
 Program = Callable[[Process], Coroutine[Any, Any, None]]
 PASSING = (GatewayUnavailableError, RateLimitedError, AuthenticationError)
-"""Errors after which a program repeats what it did."""
+"""Errors after which a program retries."""
 SITE = Site(name="facility", url="https://facility.example", token="simulated", verify=False)  # noqa: S106
 _POLICY = Policy(poll=PollPolicy(unseen_timeout=None))
-"""Ids come from other processes that may just have submitted their jobs."""
+"""No timeout for unseen jobs, since other processes may just have submitted them."""
 
 
 class Scenario(abc.ABC):
-    """A subject: `play` starts its programs, `check_end` says what must be true when all of them have ended.
+    """A subject. `play` runs its programs, `check_end` checks the final state.
 
     Attributes:
         cluster, firecrest: the facility.
-        calm_at: seconds after which it has no faults any more.
+        calm_at: seconds after which there are no more faults.
         ends, bounds: invariants.
 
     Args:
-        world: where it happens.
+        world: the simulation.
     """
 
     lives = 4
-    """how often a program is started at most; the last life is not ended from outside"""
+    """Maximum number of starts of a program. The last process is not killed."""
     most_requests = 400
-    """requests of one process within a minute"""
+    """Maximum number of requests of a process per minute."""
     skews: tuple[float, ...] = (-1200.0, -90.0, 90.0, 1200.0)
-    """seconds by which the clock of a process may be wrong"""
+    """Possible clock errors of a process, in seconds."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -62,10 +63,10 @@ class Scenario(abc.ABC):
 
     @abc.abstractmethod
     async def play(self) -> None:
-        """Run the programs to their ends."""
+        """Run the programs to completion."""
 
     def check_end(self) -> None:
-        """Check what must be true at the end."""
+        """Check the invariants of the final state."""
 
     async def run(self) -> None:
         """Run the scenario to its end."""
@@ -95,7 +96,7 @@ class Scenario(abc.ABC):
     async def program(
         self, name: str, main: Callable[[Process], Coroutine[Any, Any, None]], delay: float = 0.0
     ) -> None:
-        """A program that is started again after each kill, until it has come to its end."""
+        """Run a program, and restart it after each kill until it finishes."""
         adversary = self.world.adversary
         await asyncio.sleep(delay)
         for life in range(1, self.lives + 1):
@@ -117,7 +118,7 @@ class Scenario(abc.ABC):
             await asyncio.sleep(adversary.random(f"{name}.{life} restart").uniform(0.1, 40))
 
     def network(self, process: Process) -> Network:
-        """What carries the requests of this process."""
+        """Return the transport of this process."""
         rate = RequestRate(self.world, process.name, self.most_requests)
         return Network(self.world, process, self.firecrest.answer, self.probability, rate.count)
 
@@ -125,7 +126,7 @@ class Scenario(abc.ABC):
     async def connect(
         self, process: Process, network: Network | None = None, policy: Policy | None = None
     ) -> AsyncIterator[System]:
-        """Open the system, as often as it takes."""
+        """Open the system, retrying until it succeeds."""
         random, login = self.world.adversary.random(f"{process.name} connects"), SimulatedLogin(self.firecrest)
         network = network or self.network(process)
         while True:

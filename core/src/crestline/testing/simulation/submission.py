@@ -1,4 +1,4 @@
-"""The subject `submission`: processes that submit jobs with keys, die, come back, and wait for the ends of the jobs."""
+"""The subject `submission`: processes that submit jobs with keys, are killed and restarted, and wait for the jobs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from crestline.testing.simulation.scenario import PASSING, Scenario
 from crestline.testing.simulation.world import World
 
 SUBMIT_BOUND = 420.0
-"""Seconds that one call of `submit` takes at most: its budget of 180 s, and what was under way at its end."""
+"""Maximum seconds of a `submit` call: its total timeout of 180 s, and the operations in progress at that time."""
 CALM_BOUND = 420.0
-"""Seconds after the last fault in which each submission succeeds."""
+"""Maximum seconds after the last fault until each submission succeeds."""
 END_BOUND = 120.0
-"""Seconds after a job's end, the last fault and the beginning of the wait in which the end is known."""
+"""Maximum seconds from a job's end, the last fault and the start of the wait until the end is reported."""
 VISIBLE_AFTER = 30.0
-"""Seconds after a submission in which a list may lack its job, and show others without their names."""
+"""Seconds after a submission during which a list may omit its job and the names of others."""
 LISTS = 6
-"""Whole lists in a row that certainly hold all that one look needs."""
+"""Number of consecutive complete lists that suffice for one look-up."""
 
 
 class Submission(Scenario):
@@ -87,7 +87,7 @@ class Submission(Scenario):
         return [done[key] for key in self._keys]
 
     def _submitted(self, process: Process, network: Network, key: str, outcome: Job | CrestlineError) -> Job | None:
-        """Note and check what a submission came to."""
+        """Record and check the outcome of a submission."""
         world = self.world
         if isinstance(outcome, CrestlineError):
             world.note(process.name, f"submission of {key}: {type(outcome).__name__}: {outcome}")
@@ -108,7 +108,7 @@ class Submission(Scenario):
         return outcome
 
     async def _wait(self, system: System, process: Process, key: str, job: Job) -> None:
-        """Wait for the job's end twice, the second time knowing its id alone."""
+        """Wait for the job's end twice, the second time only by its id."""
         began = self.world.now
         last = await self._watch(system, process, key, job)
         again = await self._watch(system, process, key, last.job_id)
@@ -138,7 +138,7 @@ class Submission(Scenario):
         return last
 
     def _check_open(self, process: Process, network: Network, key: str) -> None:
-        """An outcome reported as open is open: no list that the client could get shows it."""
+        """Check that an outcome reported as unknown is unknown: no list that the client received contains the job."""
         times = [time for time, body in network.open_submissions if work(key).encode() in body]
         told = f"{process.name} was told that the outcome for {key} is open"
         self.world.check(bool(times), f"{told}, and it is not.")

@@ -1,4 +1,4 @@
-"""The subject `watching`: watchers, waits and looks that come and go, for jobs and array elements; cancellations."""
+"""The subject `watching`: concurrent watches, waits, snapshots and cancellations of jobs and array tasks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from crestline.testing.simulation.scenario import PASSING, Scenario
 from crestline.testing.simulation.world import World
 
 END_BOUND = 120.0
-"""Seconds after a job's end, the last fault and the beginning of a wait in which the end is known."""
+"""Maximum seconds from a job's end, the last fault and the start of a wait until the end is reported."""
 GONE_BOUND = 150.0
-"""Seconds after the last fault and the beginning of a wait in which an unknown id is told."""
+"""Maximum seconds from the last fault and the start of a wait until an unknown id is reported."""
 CANCEL_BOUND = 110.0
-"""Seconds that one call of `cancel` takes at most: three calls with their budget of 45 s, of which one is impatient."""
+"""Maximum seconds of a `cancel` call: three requests with a total timeout of 45 s, one of them without retries."""
 
 
 class Watching(Scenario):
@@ -45,7 +45,7 @@ class Watching(Scenario):
                 group.create_task(self._unknown(system, process))
 
     async def _use(self, system: System, process: Process, random: Random, number: int, count: int) -> None:
-        """One job: watched once or twice, perhaps after a watcher that left, or looked at again and again."""
+        """Watch one job once or twice, perhaps after an interrupted watch, or poll snapshots of it."""
         key = f"work-{number}"
         await asyncio.sleep(random.choice((0.0, 0.0, 5.0, 60.0)) * random.random())
         found = self.cluster.of_key(key)
@@ -91,7 +91,7 @@ class Watching(Scenario):
         self._check_reported(process, last.job, began)
 
     async def _look(self, system: System, process: Process, job: Job | str, interval: float) -> None:
-        """As ReFrame and the hub do: ask what is known, now and then."""
+        """Poll snapshots of a job, like ReFrame and the hub."""
         began = self.world.now
         while not (found := system.monitor.snapshot(job)).is_finished:  # noqa: ASYNC110 - a user of snapshots polls
             await asyncio.sleep(interval)
@@ -104,7 +104,7 @@ class Watching(Scenario):
         self.bounds.check(f"to know the end of job {job.job_id}", process, since, END_BOUND + more)
 
     async def _cancel(self, system: System, process: Process, job_id: str, delay: float) -> None:
-        """End it, as often as it takes; a call that returned has done so."""
+        """Cancel a job, retrying until it succeeds. Checks that the job has ended after a successful call."""
         await asyncio.sleep(delay)
         while True:
             began = self.world.now
@@ -113,7 +113,7 @@ class Watching(Scenario):
             except CrestlineError as error:
                 self.world.note(process.name, f"cancel of {job_id}: {type(error).__name__}: {error}")
                 self.world.check(isinstance(error, (*PASSING, JobNotFoundError)), f"cancel of {job_id} failed: {error}")
-                # Slurm's accounting may not know a job for some seconds.
+                # Slurm's accounting may not list a job for some seconds.
                 is_fresh = self.cluster.find(job_id)[0].submitted > self.world.now - 60.0
                 self.world.check(
                     not isinstance(error, JobNotFoundError) or is_fresh,
@@ -127,7 +127,7 @@ class Watching(Scenario):
             await asyncio.sleep(5)
 
     async def _unknown(self, system: System, process: Process) -> None:
-        """The client reports an id as unknown, in time and not before that is certain, if the scheduler lacks it."""
+        """Check that an id that the scheduler does not know is reported as unknown in time."""
         began, job_id = self.world.now, "99999"
         try:
             await system.wait(job_id)

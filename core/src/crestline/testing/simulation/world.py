@@ -1,4 +1,4 @@
-"""What all parts of one simulation share: its clock, its adversary, its time line and the first broken invariant."""
+"""State shared by all parts of a simulation: its clock, its adversary, its time line and the first violation."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from crestline.testing.simulation.event_loop import BEGIN
 
 
 class ViolationError(AssertionError):
-    """An invariant does not hold."""
+    """An invariant was violated."""
 
 
 class World:
-    """One simulation.
+    """A simulation.
 
     Attributes:
-        adversary: decides what goes wrong.
-        broken: ends with the first `ViolationError`.
+        adversary: decides which faults happen.
+        broken: fails with the first `ViolationError`.
         lines: the time line.
-        sent: when each request left.
-        untold: requests that were carried out after their answer, or twice, so that no answer tells of it.
+        sent: the time at which each request was sent.
+        untold: requests that were executed twice, or after their response, so that no response reports it.
     """
 
     def __init__(self, adversary: Adversary) -> None:
@@ -37,12 +37,12 @@ class World:
         self._context = copy_context()
 
     def transition(self, of: str, before: str, after: str) -> None:
-        """Count that something went from one state to another."""
+        """Count a transition between two states."""
         self.adversary.coverage[f"{before} -> {after}", of] += 1
 
     @property
     def now(self) -> float:
-        """Seconds since the simulation began."""
+        """Seconds since the start of the simulation."""
         return self.loop.time() - BEGIN
 
     def note(self, actor: str, text: str) -> None:
@@ -50,19 +50,19 @@ class World:
         self.lines.append((self.now, actor, text))
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run it as a part of the world, of no process, whatever process it is that brings it about."""
+        """Run a coroutine outside all processes, even if a process starts it."""
         return self._context.run(self.loop.create_task, coroutine)
 
     def plan_outage(self, begin: float, length: float, kind: str) -> None:
-        """Let all requests fail in one way for a while."""
+        """Let all requests of a kind fail for a while."""
         self._outages.append((begin, begin + length, kind))
 
     def is_out(self, kind: str) -> bool:
-        """Whether this outage is going on."""
+        """Whether this outage is in progress."""
         return any(begin <= self.now < end and kind == each for begin, end, each in self._outages)
 
     def check(self, holds: bool, invariant: str) -> None:
-        """End the simulation unless an invariant holds."""
+        """End the simulation if an invariant is violated."""
         if not holds:
             self.note("VIOLATION", invariant)
             if not self.broken.done():
