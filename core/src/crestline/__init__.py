@@ -28,7 +28,7 @@ __all__ = [
     "connect_blocking",
 ]
 
-# The gateway needs no client.
+# The gateway does not import the client.
 __getattr__ = lazy_exports(
     __name__,
     {

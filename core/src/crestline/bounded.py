@@ -1,4 +1,4 @@
-"""Answers of servers within bounds of size, of values and of nesting, whatever the server sends."""
+"""HTTP responses with a bounded size, number of values and depth of nesting, regardless of what the server sends."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from crestline.model import GatewayUnavailableError, TooLargeError
 T = TypeVar("T")
 
 MAX_ANSWER = 128 << 20
-"""bytes of an answer that is read as a whole, as it came and unpacked"""
+"""Maximum size in bytes of a response that is read into memory, both as received and decompressed."""
 MAX_REFUSAL = 1 << 20
-"""bytes of an answer that only says what went wrong"""
+"""Maximum size in bytes of an error response."""
 MAX_VALUES = 8_000_000
-"""commas and brackets of a JSON document, each of which stands for an object in memory; a limit of one's own brings a
-sixteenth of it"""
+"""Maximum number of commas and brackets of a JSON document, each of which becomes an object in memory. With an
+explicit `limit`, the maximum is a sixteenth of that."""
 
 _MAX_REDIRECTS = 5
 
 ENCODING = {"Accept-Encoding": "gzip"}
-"""header of requests whose answers a `Body` takes"""
+"""Headers of requests whose responses a `Body` reads."""
 _GZIP = 31
 
 
 class Body:
-    """Takes the bytes of an answer as they come, and unpacks them.
+    """Collects and decompresses the body of a response.
 
     Args:
-        limit: bytes, as they come and unpacked. None: `MAX_ANSWER`, and `MAX_REFUSAL` from status 300 on.
+        limit: maximum size in bytes, both as received and decompressed. None means `MAX_ANSWER`, or `MAX_REFUSAL` for
+            status codes from 300.
     """
 
     def __init__(self, response: httpx.Response, request: httpx.Request, limit: int | None = None) -> None:
@@ -50,11 +51,11 @@ class Body:
             self._fail(GatewayUnavailableError(f"{self._where} is packed as {coding[:20]!r}, which was not asked for."))
 
     def add(self, chunk: bytes) -> bool:
-        """Take the next bytes; returns False where no more are wanted.
+        """Add the next chunk. Returns False if the rest of the body is not needed.
 
         Raises:
-            GatewayUnavailableError: they cannot be unpacked.
-            TooLargeError: they are more than the limit.
+            GatewayUnavailableError: the body cannot be decompressed.
+            TooLargeError: the body exceeds the limit.
         """
         self._count(0, chunk)
         if self._unpacker is not None and self._limit > 0:
@@ -68,10 +69,10 @@ class Body:
         return self._limit > 0
 
     def whole(self) -> bytes:
-        """All bytes, unpacked; none of a refusal that was beyond the limits.
+        """Return the decompressed body. It is empty for an error response that exceeded the limits.
 
         Raises:
-            TooLargeError: it is JSON of more values than its limit.
+            TooLargeError: the body is JSON with too many values.
         """
         if self._limit <= 0:
             return b""
@@ -93,18 +94,18 @@ class Body:
 
 
 async def read_whole(response: httpx.Response, request: httpx.Request, limit: int | None = None) -> httpx.Response:
-    """Read an answer to its end, and close it.
+    """Read a response to its end and close it.
 
     Args:
         limit: see `Body`.
 
     Returns:
-        the answer with its content, unpacked.
+        The response with its decompressed content.
 
     Raises:
-        GatewayUnavailableError: it cannot be unpacked.
-        TooLargeError: it is beyond the limits.
-        httpx.HTTPError: it broke off.
+        GatewayUnavailableError: the content cannot be decompressed.
+        TooLargeError: the content exceeds the limits.
+        httpx.HTTPError: the connection was interrupted.
     """
     try:
         body = Body(response, request, limit)
@@ -119,10 +120,10 @@ async def read_whole(response: httpx.Response, request: httpx.Request, limit: in
 def read_whole_blocking(
     response: httpx.Response, request: httpx.Request, limit: int | None = None, *, seconds: float
 ) -> httpx.Response:
-    """As `read_whole`, without `await`.
+    """Read a response like `read_whole`, without `await`.
 
     Args:
-        seconds: after which an answer that is still coming counts as broken off.
+        seconds: maximum time for the whole body. Beyond that, `httpx.ReadTimeout` is raised.
     """
     end = clock.monotonic() + seconds
     try:
@@ -138,14 +139,14 @@ def read_whole_blocking(
 
 
 class BoundedClient(httpx.AsyncClient):
-    """A client that reads each answer to its end, within bounds, and keeps no cookie.
+    """An HTTP client that reads every response to its end, within limits, and stores no cookies.
 
-    An answer beyond them is an `httpx.DecodingError`, one that takes too long an `httpx.ReadTimeout`.
+    A response that exceeds the size limit raises `httpx.DecodingError`, one that takes too long `httpx.ReadTimeout`.
 
     Args:
-        limit: bytes of an answer, as it comes and unpacked.
-        seconds: until an answer is complete, redirects included.
-        options: those of `httpx.AsyncClient`.
+        limit: maximum size of a response in bytes, both as received and decompressed.
+        seconds: maximum time until a response is complete, including redirects.
+        options: options of `httpx.AsyncClient`.
     """
 
     def __init__(self, *, limit: int, seconds: float, **options: Any) -> None:
@@ -155,10 +156,10 @@ class BoundedClient(httpx.AsyncClient):
         self._seconds = seconds
 
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request, and read the answer; see `httpx.AsyncClient.send`.
+        """Send a request and read the response. See `httpx.AsyncClient.send`.
 
         Raises:
-            httpx.HTTPError: there is none within the bounds.
+            httpx.HTTPError: no response within the limits.
         """
         follow = options.pop("follow_redirects", httpx.USE_CLIENT_DEFAULT)
         redirects = _MAX_REDIRECTS if (self.follow_redirects if follow is httpx.USE_CLIENT_DEFAULT else follow) else 0
@@ -173,22 +174,22 @@ class BoundedClient(httpx.AsyncClient):
                     request, redirects = answer.next_request, redirects - 1
         except TimeoutError:
             raise httpx.ReadTimeout(f"no answer within {self._seconds:g} s", request=request) from None
-        except httpx.LocalProtocolError:  # its text repeats the header, a credential perhaps
+        except httpx.LocalProtocolError:  # its message contains the header, which may be a credential
             raise httpx.LocalProtocolError("a header has a character that none can carry", request=request) from None
         except (GatewayUnavailableError, TooLargeError) as error:
             raise httpx.DecodingError(error.message, request=request) from None
 
 
 def no_cookies() -> CookieJar:
-    """A jar that keeps nothing."""
+    """Return a cookie jar that stores nothing."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def decode(content: bytes | str, kind: type[T], *, strict: bool = True) -> T:
-    """A JSON document as a message.
+    """Decode a JSON document.
 
     Raises:
-        msgspec.DecodeError: it is not one, or nested without end.
+        msgspec.DecodeError: malformed document, or one that is nested too deeply.
     """
     try:
         return msgspec.json.decode(content, type=kind, strict=strict)

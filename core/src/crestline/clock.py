@@ -1,6 +1,6 @@
-"""The clocks that the client reads, so that a simulation can put virtual ones in their place.
+"""The clocks that the client reads, which a simulation replaces with virtual ones.
 
-Waiting needs nothing of the kind: it goes by the event loop's own time.
+Sleeping does not use them: it follows the clock of the event loop.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _time: ContextVar[Callable[[], float]] = ContextVar("crestline_time", default=_r
 
 
 def monotonic() -> float:
-    """Return seconds of a clock that never goes back, for durations."""
+    """Return seconds of a monotonic clock, to measure durations."""
     return _monotonic.get()()
 
 
 def time() -> float:
-    """Return seconds since the epoch, as this machine believes."""
+    """Return seconds since the epoch, from this machine's clock."""
     return _time.get()()
 
 
 @contextmanager
 def use_clocks(monotonic: Callable[[], float], time: Callable[[], float]) -> Iterator[None]:
-    """Read these clocks in the block, and in the tasks that it starts."""
+    """Replace the clocks within the block, and in tasks started there."""
     tokens = _monotonic.set(monotonic), _time.set(time)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Many calls, of which a limited number runs at a time."""
+"""Run many coroutines with bounded concurrency."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ R = TypeVar("R")
 
 
 async def map_concurrently(work: Callable[[T], Awaitable[R]], items: Iterable[T], limit: int) -> list[R]:
-    """What `work` returns for each item, in their order; at most `limit` calls run at a time.
+    """Call `work` for each item, with at most `limit` calls at a time, and return the results in the order of the
+    items.
 
-    The first error ends the other calls and is raised as it is, outside any exception group.
+    The first error cancels the other calls and is raised itself, not in an exception group.
     """
     gate = anyio.Semaphore(limit)
     found: dict[int, R] = {}

@@ -1,4 +1,4 @@
-"""Work on long lists that yields to the event loop in between."""
+"""Process long lists without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _THREAD_SLICE = 250
-"""items that a thread works on between two pauses"""
+"""Number of items that a thread processes between two pauses."""
 _THREAD_PAUSE = 0.001
-"""seconds"""
+"""Seconds."""
 
 SLICE = 1000
-"""items, a few milliseconds of what is usually done with them"""
+"""Number of items per slice. Typical work on a slice takes a few milliseconds."""
 
 
 async def slices(items: Sequence[T], size: int = SLICE) -> AsyncIterator[Sequence[T]]:
-    """Yield all items, at most `size` at once."""
+    """Yield the items in slices of at most `size`, and yield to the event loop after each slice."""
     if len(items) <= size:
         yield items
         return
@@ -31,16 +31,17 @@ async def slices(items: Sequence[T], size: int = SLICE) -> AsyncIterator[Sequenc
 
 
 async def each(items: Iterable[T], size: int = SLICE) -> AsyncIterator[T]:
-    """Yield the items that there are now one by one; the event loop gets its turn after every `size` of them."""
+    """Yield a snapshot of the items one by one, and yield to the event loop after every `size` of them."""
     async for some in slices(list(items), size):
         for item in some:
             yield item
 
 
 def in_thread(items: Iterable[T]) -> Iterator[T]:
-    """Yield all items, within a thread; the event loop's thread gets its turn at once after every few hundred of them.
+    """Yield the items in a worker thread, pausing briefly after every few hundred.
 
-    Else it would wait for the interpreter's switch interval each time that it has something to do.
+    The pauses let the event loop's thread run. Without them, it waits for the interpreter's switch interval whenever it
+    has work.
     """
     for number, item in enumerate(items, start=1):
         yield item
@@ -49,7 +50,7 @@ def in_thread(items: Iterable[T]) -> Iterator[T]:
 
 
 async def sort(items: Sequence[T], key: Callable[[T], Any]) -> list[T]:
-    """Sort as `sorted` does."""
+    """Sort items like `sorted`, yielding to the event loop."""
     runs = [sorted(some, key=key) async for some in slices(items)]
     if len(runs) == 1:
         return runs[0]
@@ -62,7 +63,7 @@ async def sort(items: Sequence[T], key: Callable[[T], Any]) -> list[T]:
 
 
 async def clear(items: list[Any]) -> None:
-    """Empty a list that holds the last references to what is in it: freeing all of it at once takes its time too."""
+    """Empty a list in slices, as freeing the last references to many items at once would block the event loop."""
     while items:
         del items[-SLICE:]
         await asyncio.sleep(0)

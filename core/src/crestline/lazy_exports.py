@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used, so that a short command imports few modules."""
+"""Import the public names of a package on first use, so that short commands import few modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def lazy_exports(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a package (PEP 562).
+    """Return the `__getattr__` function of a package (PEP 562).
 
     Args:
         package: the package's `__name__`.

@@ -1,4 +1,4 @@
-"""Whether a gateway of this machine runs: a stopped one is known at once, and no request waits for it."""
+"""Detect a stopped gateway on this machine, so that requests to it fail without retries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crestline.model import GatewayUnavailableError
 
 
 def check_listening(url: str) -> None:
-    """Fail at once where `url` is that of a gateway of this machine that is not running; any other is given time.
+    """Raise if `url` refers to a gateway on this machine that is not running. Other URLs are not checked.
 
     Raises:
         GatewayUnavailableError: connection refused.
@@ -17,7 +17,7 @@ def check_listening(url: str) -> None:
     try:
         address = urlsplit(url)
     except ValueError:
-        return  # what is wrong with it, the client says
+        return  # the client reports the invalid URL
     if address.hostname not in ("127.0.0.1", "::1", "localhost"):
         return
     try:
@@ -29,4 +29,4 @@ def check_listening(url: str) -> None:
             hint="Start it with `crestline serve`.",
         ) from error
     except (OSError, ValueError):
-        return  # what is wrong with the address, the client says
+        return  # the client reports the invalid address

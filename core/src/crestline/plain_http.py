@@ -1,4 +1,4 @@
-"""No secret travels in the clear: plain HTTP is for this machine, unless the user says otherwise."""
+"""Protect secrets in transit: plain HTTP is allowed only for this machine, unless the user opts in."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from urllib.parse import SplitResult, urlsplit
 from crestline.model import ConfigError
 
 ALLOW = "CRESTLINE_ALLOW_PLAIN_HTTP"
-"""environment variable; `1` allows plain HTTP, with a warning"""
+"""Environment variable. `1` allows plain HTTP, with a warning."""
 
 logger = logging.getLogger(__name__)
 
 
 def check_url(url: str) -> None:
-    """Refuse to send a secret or a token to another machine without TLS, and a URL that holds a secret itself.
+    """Reject plain HTTP URLs of other machines, and URLs that contain credentials.
 
     Args:
-        url: of a gateway, a token endpoint, or a service that a gateway trusts; it stands in messages and logs.
+        url: the URL of a gateway, a token endpoint, or another trusted service. It appears in messages and logs.
 
     Raises:
-        ConfigError: plain HTTP to an address that is not loopback, and not allowed; or a user name or password in it,
-            or an invalid host or port.
+        ConfigError: plain HTTP to an address other than loopback that is not allowed, a user name or a password in the
+            URL, or an invalid host or port.
     """
     parts = split_url(url)
     if parts.scheme.lower() != "http" or _is_loopback(parts.hostname or ""):
@@ -39,15 +39,15 @@ def check_url(url: str) -> None:
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL that can be one and holds no secret.
+    """Parse a URL without credentials.
 
     Raises:
-        ConfigError: it has an invalid host or port, or a user name or a password in it.
+        ConfigError: invalid host or port, or a user name or password in the URL.
     """
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError:  # its text may have a password in it
+    except ValueError:  # its message may contain a password
         raise ConfigError(
             "The URL of a gateway or a token endpoint has an invalid host or port.",
             hint="Write it as https://host:port/path, without credentials: these have fields of their own.",
@@ -61,14 +61,14 @@ def split_url(url: str) -> SplitResult:
 
 
 def bare(url: str) -> str:
-    """A URL for messages: without query, user name and password."""
+    """Return a URL for messages, without query, user name and password."""
     scheme, separator, rest = url.partition("?")[0].partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else scheme.rpartition("@")[2]
 
 
 @cache
 def _warn(place: str) -> None:
-    """Once for each address."""
+    """Log a warning once for each address."""
     logger.warning("credentials travel to %s in the clear, as %s allows", place, ALLOW)
 
 

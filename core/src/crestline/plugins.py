@@ -1,11 +1,11 @@
-"""Parts by the word that the configuration uses for them, found through entry points.
+"""Components that the configuration refers to by name, loaded through entry points.
 
-A part of this distribution or of another one is listed in its distribution's metadata, for example as
+A distribution lists its components in its metadata, for example as
 
     [project.entry-points."crestline.schedulers"]
     flux = "my_package:create_scheduler"
 
-Nothing of a part is imported before it is asked for.
+A component is imported only when it is loaded.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from crestline.model import ConfigError
 
 
 def plugin_names(group: str) -> list[str]:
-    """The names in an entry point group, sorted."""
+    """Return the names in an entry point group, sorted."""
     return sorted({each.name for each in entry_points(group=group)})
 
 
 def load_plugin(group: str, name: str, what: str) -> Any:
-    """What the entry point `name` of a group stands for.
+    """Return the object that the entry point `name` of a group refers to.
 
     Args:
-        what: the kind of part, for messages: `scheduler`.
+        what: the kind of component, for error messages: `scheduler`.
 
     Raises:
-        ConfigError: the name is unknown or taken twice, or its package cannot be imported.
+        ConfigError: the name is unknown or ambiguous, or its package cannot be imported.
     """
     found = list(entry_points(group=group, name=name))
     if not found:

@@ -1,4 +1,4 @@
-"""Files that only their owner may read or change, and locks between the processes of one machine."""
+"""Files that only their owner can read or change, and locks between processes on one machine."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def others_may_write(status: os.stat_result) -> bool:
-    """Whether users other than this process's and root may write to a file, or change the entries of a directory.
+    """Whether users other than root and the current one can write to a file, or change the entries of a directory.
 
-    The group of this user alone does not count, as many systems give each user one (umask 002).
+    Write permission for the user's private group is accepted: many systems give each user a group of their own (umask
+    002).
     """
     if status.st_mode & stat.S_IWOTH:
         return True
@@ -30,12 +31,12 @@ def others_may_write(status: os.stat_result) -> bool:
 
 
 def read_config(file: Path) -> str:
-    """The text of a configuration file that says where credentials go, and which commands run.
+    """Return the text of a configuration file that controls where credentials are sent and which commands run.
 
     Raises:
-        ConfigError: others may write to it.
-        OSError: it cannot be read.
-        UnicodeDecodeError: it is not UTF-8.
+        ConfigError: other users can write to the file.
+        OSError: the file cannot be read.
+        UnicodeDecodeError: the file is not UTF-8.
     """
     with file.open(encoding="utf-8") as stream:
         status = os.fstat(stream.fileno())
@@ -48,9 +49,9 @@ def read_config(file: Path) -> str:
 
 @cache
 def warn_if_open(file: Path) -> None:
-    """Log once that other users may read a secret.
+    """Log a warning, once per file, if other users can read a secret.
 
-    A mount of Kubernetes (a link by way of `..data`) or `/run/secrets` belongs to its container, whatever its mode.
+    Kubernetes mounts (links through `..data`) and `/run/secrets` belong to their container, so their mode is ignored.
     """
     real = Path(os.path.realpath(file))
     if real.is_relative_to("/run/secrets") or any(part.startswith("..") for part in real.parts):
@@ -64,7 +65,7 @@ def warn_if_open(file: Path) -> None:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Whether it is the group of this process's user alone, as many systems give each user one (umask 002)."""
+    """Whether this group belongs only to the current user, as on systems that create one for each user (umask 002)."""
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:
@@ -73,10 +74,10 @@ def _is_private_group(gid: int) -> bool:
 
 
 def write_private(file: Path, content: bytes) -> None:
-    """Replace a file by one of mode 0600, whole or not at all, and on disk on return. A symbolic link is replaced.
+    """Replace a file atomically with one of mode 0600, and sync it to disk. A symbolic link is replaced.
 
     Raises:
-        OSError: the file cannot be written; the earlier one is unchanged.
+        OSError: the file cannot be written. The previous file is unchanged.
     """
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -93,13 +94,13 @@ def write_private(file: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of `file`, which is made if it is absent, as is its folder.
+    """Hold an exclusive lock on `file`. Missing files and parent directories are created.
 
-    Other holders are waited for, also those of this process.
-    The kernel releases the lock when its holder dies. A holder may remove the file: the next one makes it anew.
+    Blocks until other holders, including those in this process, have released the lock. The kernel releases it when its
+    holder dies. A holder may delete the file: the next one creates it again.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:

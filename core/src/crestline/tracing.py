@@ -1,7 +1,7 @@
-"""OpenTelemetry traces of requests and of the batch system's commands, for processes that have OpenTelemetry set up.
+"""OpenTelemetry traces of requests and of batch system commands, for processes that configure OpenTelemetry.
 
-Nothing here imports OpenTelemetry unless `configure` finds in the environment that traces are wanted. Where the process
-has no tracer provider, every function returns at once.
+OpenTelemetry is imported only if `configure` finds that the environment requests traces. Without a tracer provider,
+every function returns immediately.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ logger = logging.getLogger("crestline.tracing")
 
 
 def configure() -> None:
-    """Export the traces of this process if a variable of OpenTelemetry names a collector.
+    """Export the traces of this process if an OpenTelemetry variable names a collector.
 
-    The extra `crestline[otel]` has to be installed; without it the log says at level INFO that it is not. A provider
-    that the program has set itself stays.
+    Requires the extra `crestline[otel]`. Without it, a message at level INFO says so. An existing tracer provider of
+    the program is kept.
     """
     if not any(map(os.environ.get, _WANTED)) or tracer() is not None:
         return
@@ -48,7 +48,7 @@ def configure() -> None:
 
 
 def tracer() -> Tracer | None:
-    """Return the tracer of this process; None if it has no tracer provider."""
+    """Return the tracer of this process, or None if it has no tracer provider."""
     trace = sys.modules.get(_TRACE)
     if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return None
@@ -57,11 +57,11 @@ def tracer() -> Tracer | None:
 
 
 def server_span(method: str, headers: Mapping[bytes, bytes]) -> AbstractContextManager[Span | None]:
-    """Return a span for a request that this process serves, below the one that its `traceparent` header names.
+    """Return a span for an incoming request, as a child of the span in its `traceparent` header.
 
     Args:
-        method: of the request; the caller gives the span its full name once the route is known.
-        headers: of the request, in lower case.
+        method: the method of the request. The caller sets the full name of the span once the route is known.
+        headers: the headers of the request, in lower case.
     """
     active = tracer()
     if active is None:
@@ -74,13 +74,13 @@ def server_span(method: str, headers: Mapping[bytes, bytes]) -> AbstractContextM
 
 @contextmanager
 def client_span(method: str, host: str, path: str, headers: Any) -> Iterator[Span | None]:
-    """Trace a request that this process sends, and name the span in its `traceparent` header.
+    """Trace an outgoing request, and add its span to the `traceparent` header.
 
     Args:
-        method: of the request.
-        host: of the server.
-        path: of the URL, without the query, which may hold a signature.
-        headers: of the request; a mapping that is changed.
+        method: the method of the request.
+        host: the host of the server.
+        path: the path of the URL, without the query, which may contain a signature.
+        headers: the headers of the request, a mapping that is modified.
     """
     active = tracer()
     if active is None:
@@ -95,7 +95,8 @@ def client_span(method: str, host: str, path: str, headers: Any) -> Iterator[Spa
 
 
 def child_span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span | None]:
-    """Return a span below the current one; without a current one, none is made: nothing asked for that work."""
+    """Return a child of the current span. Without a current span, no span is created, since no request caused the
+    work."""
     active = tracer()
     if active is None:
         return nullcontext()
