@@ -1,10 +1,10 @@
-"""Which job belongs to which try of a task: one attempt is one job, whatever dies in between.
+"""Records which job belongs to which try of a task. One attempt is one job, even if workers or triggerers are lost.
 
-An attempt begins when the record is written, before anything is submitted, so that a try that follows a lost worker
-submits with the same key or finds the job's id. The next attempt begins when the end of the job has been recorded, or
-when the task was cleared. A task on a worker keeps the record in Airflow's task state store, which outlives both. A
-task that has no worker cannot reach that, and before Airflow 3.3 there is none; then the record is in an XCom, which
-outlives deferrals and triggerers, but which a worker's next try wipes.
+An attempt begins when its record is written, before the submission. A try that follows a lost worker therefore submits
+with the same key, or finds the job's id. The next attempt begins when the end of the job has been recorded, or when the
+task was cleared. A task on a worker stores the record in Airflow's task state store, which survives both. Tasks without
+a worker have no access to that store, and Airflow before 3.3 does not have it. There the record is an XCom, which
+survives deferrals and the loss of a triggerer, but is deleted by the next try on a worker.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """The record of one attempt of a task, which is one job."""
 
     key: str
-    """names the attempt to the gateway; digested, since names of DAGs, runs and tasks may be long and not ASCII"""
+    """Idempotency key of the attempt. A digest, since the names of DAGs, runs and tasks may be long or not ASCII."""
     number: int
     clearing: int
-    """what grows when the task is cleared: the task's `max_tries`, or without a worker its `try_number`"""
+    """Number that increases when the task is cleared: its `max_tries`, or without a worker its `try_number`."""
     job_id: str | None = None
-    """None until the gateway has accepted the job"""
+    """Id of the job. None until the gateway has accepted it."""
     ended: str | None = None
-    """state in which the job ended, if it did not complete; None while it may run"""
+    """Final state of a job that did not complete. None while the job may still run."""
     ti_id: str | None = None
-    """Airflow's id of the try; that of a task instance which was deleted and made anew differs, too"""
+    """Airflow's id of the try. It also changes when a task instance is deleted and created again."""
     try_number: int = 0
     memory_factor: float = 1.0
     time_factor: float = 1.0
-    """how many times more than the task says this attempt asks for"""
+    """Factor that this attempt applies to the task's time limit."""
 
 
 class Store(Protocol):
-    """What keeps the record of a task's last attempt across tries."""
+    """A store for the record of a task's last attempt, shared by its tries."""
 
     def get(self, key: str) -> Any: ...
 
@@ -51,7 +51,7 @@ class Store(Protocol):
 
 
 class XComStore:
-    """The XComs of one task instance as a store; blocking, also in a triggerer."""
+    """A store in the XComs of one task instance. Its methods block, also in a triggerer."""
 
     def __init__(self, ti: Any) -> None:
         self._place = {
@@ -62,20 +62,20 @@ class XComStore:
         }
 
     def get(self, key: str) -> Any:
-        """What is stored; None if nothing is.
+        """Return the stored value, or None.
 
-        Then Airflow's API client logs "XCom not found" as an error. Triggers can ask for XComs in no other way: their
-        supervisor takes no message that counts or slices them.
+        For a missing value, Airflow's API client logs the error "XCom not found". Triggers cannot avoid this: their
+        supervisor does not support the messages that count or slice XComs.
         """
         return XCom.get_one(key=key, **self._place)
 
     def set(self, key: str, value: Any) -> None:
-        """Store a value that XComs can carry, in the place of the one before."""
+        """Replace the stored value with one that XComs support."""
         XCom.set(key=key, value=value, **self._place)
 
 
 class Attempts:
-    """The attempts of the task that runs."""
+    """The attempts of the running task."""
 
     def __init__(self, ti: Any, store: Store, clearing: int) -> None:
         self._ti = ti
@@ -84,47 +84,48 @@ class Attempts:
 
     @classmethod
     def on_worker(cls, context: Context) -> Attempts:
-        """Of a task that begins on a worker."""
+        """Return the attempts of a task that started on a worker."""
         ti: Any = context["ti"]
         store: Any = context.get("task_state_store")
         return cls(ti, store if store is not None else XComStore(ti), ti.max_tries)
 
     @classmethod
     def without_worker(cls, ti: Any) -> Attempts:
-        """Of a task that begins in the triggerer: each try is an attempt, unless its triggerer is lost."""
+        """Return the attempts of a task that started in the triggerer. Each try is an attempt, unless its triggerer
+        is lost."""
         return cls(ti, XComStore(ti), ti.try_number)
 
     def last(self) -> Attempt | None:
-        """The attempt that this task recorded last."""
+        """Return the last recorded attempt of this task."""
         found = self._store.get(_STORED_AS)
         return msgspec.convert(found, Attempt) if found else None
 
     def was_cleared_since(self, attempt: Attempt) -> bool:
-        """Whether a user cleared or deleted the task instance after `attempt` began, and so wants it done anew.
+        """Whether a user cleared or deleted the task instance after `attempt` began, so that the task must run again.
 
-        Each try has an id of its own. The tries of a deleted task instance are counted from the beginning.
+        Each try has its own id. Deleting a task instance restarts the count of its tries.
         """
         deleted = not self.is_of_this_task_instance(attempt) and self._try_number() <= attempt.try_number
         return deleted or attempt.clearing != self._clearing
 
     def is_of_this_task_instance(self, attempt: Attempt) -> bool:
-        """Whether this task instance, not another one of the same names, began `attempt`."""
+        """Whether `attempt` was begun by this task instance, and not by another one with the same name."""
         return attempt.ti_id in (None, self._ti_id())
 
     def is_later(self, attempt: Attempt) -> bool:
-        """Whether a later try of this task has begun `attempt`."""
+        """Whether `attempt` was begun by a later try of this task."""
         return not self.is_of_this_task_instance(attempt) and attempt.try_number > self._try_number()
 
     def is_last(self, attempt: Attempt) -> bool:
-        """Whether no other attempt was recorded since `attempt` began, and the task instance was not deleted."""
+        """Whether `attempt` is the last recorded attempt and the task instance has not been deleted."""
         last = self.last()
         return last is not None and last.key == attempt.key
 
     def begin(self, last: Attempt | None, memory_factor: float = 1.0, time_factor: float = 1.0) -> Attempt:
-        """Start, and record, the attempt that follows `last`, the one recorded so far."""
+        """Begin and record the attempt that follows `last`, the previous record."""
         ti = self._ti
         number = last.number + 1 if last else 0
-        # The random part tells installations of Airflow apart that run the same DAG as the same user.
+        # The random part distinguishes Airflow installations where the same user runs the same DAG.
         place = secrets.token_hex(8)
         names = (ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index), str(number), place)
         key = "airflow-" + hashlib.sha256("\0".join(names).encode()).hexdigest()
@@ -141,11 +142,11 @@ class Attempts:
         )
 
     def submitted(self, attempt: Attempt, job_id: str) -> Attempt:
-        """Record the id under which the job of `attempt` is known."""
+        """Record the id of the job of `attempt`."""
         return self._record(msgspec.structs.replace(attempt, job_id=job_id))
 
     def ended(self, attempt: Attempt, state: str) -> Attempt:
-        """Record that the job of `attempt` can never run again."""
+        """Record that the job of `attempt` has ended for good."""
         return self._record(msgspec.structs.replace(attempt, ended=state))
 
     def _ti_id(self) -> str | None:

@@ -1,4 +1,4 @@
-"""A running job's output in the log of a task that has no worker."""
+"""Write the output of running jobs to the log of tasks without a worker."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from crestline_airflow.attempts import XComStore
 from crestline_airflow.shared import RequestBudget
 
 STORED_AS = "firecrest_output"
-"""key of the XCom with the position; a worker that defers writes it, since reading what is not there logs an error"""
+"""Key of the XCom with the position in the output. Workers write it before they defer, since reading a missing XCom
+logs an error."""
 
 _TAIL = 20
-"""lines of stderr that the log of a task shows whose job failed"""
+"""Number of lines of stderr to show in the task log if a job failed."""
 _ENOUGH = 64 * 1024
-"""bytes in which twenty lines usually are"""
+"""Number of bytes that usually contain these lines."""
 _TOO_MUCH = 64 * 1024 * 1024
 
 
 def tail(system: BlockingSystem, path: str, lines: int) -> list[str]:
-    """The last lines of a text file; of one that is too large to be fetched for that, none.
+    """Return the last lines of a text file, or none if the whole file must be fetched and is too large.
 
     Raises:
-        CrestlineError: it cannot be read.
+        CrestlineError: the file cannot be read.
     """
     size = system.stat(path)["size"]
     if system.supports_ranges:
@@ -40,7 +41,7 @@ def tail(system: BlockingSystem, path: str, lines: int) -> list[str]:
 
 
 def last_lines(system: BlockingSystem, path: str | None, log: logging.Logger) -> list[str]:
-    """The last lines of a file of a job that failed; none if it cannot be read, which is logged."""
+    """Return the last lines of a file of a failed job. Errors are logged and give no lines."""
     if path is None:
         return []
     try:
@@ -51,17 +52,17 @@ def last_lines(system: BlockingSystem, path: str | None, log: logging.Logger) ->
 
 
 def logged(line: OutputLine) -> str:
-    """A line of a job's output as the task log shows it."""
+    """Format a line of a job's output for the task log."""
     text = printable_output(line.text)
     return text if line.stream == "stdout" else f"stderr: {text}"
 
 
 class LiveOutput:
-    """Follows one job; where it stands is kept in an XCom, so that another triggerer goes on there.
+    """Follows the output of one job. Its position is stored in an XCom, so that another triggerer can continue.
 
     Args:
-        ti: whose output it is; None where no XComs are kept (`dag.test()`).
-        is_new: no triggerer can have logged anything of it yet.
+        ti: the task instance, or None if there are no XComs (`dag.test()`).
+        is_new: whether no other triggerer can have logged any of the output yet.
     """
 
     def __init__(
@@ -78,11 +79,11 @@ class LiveOutput:
 
     @property
     def position(self) -> str | None:
-        """Behind the line that was logged last; None before any."""
+        """Position after the last logged line. None before the first line."""
         return self._output.position if self._output is not None else self._position
 
     async def follow(self, job: Job) -> None:
-        """Log what the job writes, in turns with all others, until it has ended."""
+        """Log the job's output until the job ends, sharing the request budget with the other jobs."""
         try:
             await self._restore_position(job)
             await self._budget.wait()
@@ -93,10 +94,10 @@ class LiveOutput:
             self._log.warning("The output of job %s comes when it has ended: %s", job.job_id, error)
 
     async def finish(self, job: Job) -> None:
-        """Log the rest of what a job wrote that has ended.
+        """Log the remaining output of a finished job.
 
         Raises:
-            CrestlineError: it cannot be read.
+            CrestlineError: the output cannot be read.
         """
         if self._output is None:
             await self._restore_position(job)

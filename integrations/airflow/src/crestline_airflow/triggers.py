@@ -1,4 +1,4 @@
-"""Waiting without a worker, and whole tasks without one."""
+"""Triggers that wait for jobs without a worker, or that run whole tasks in the triggerer."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from crestline_airflow.xcom import outcome
 
 _LOG = logging.getLogger(__name__)
 _killing: set[asyncio.Task[None]] = set()
-"""the event loop itself keeps no hold on its tasks"""
+"""Strong references to the tasks that cancel jobs, since the event loop keeps only weak ones."""
 
 
 def _note_kill(killing: asyncio.Task[None]) -> None:
     _killing.discard(killing)
-    if not killing.cancelled() and (error := killing.exception()) is not None:  # Airflow may wait no longer
+    # Airflow may have stopped waiting for this
+    if not killing.cancelled() and (error := killing.exception()) is not None:
         _LOG.warning("The job of a task that was ended may still run: %s", error)
 
 
 class FirecRESTTrigger(BaseTrigger):
-    """A trigger whose constructor's arguments are attributes of the same names, by which it is serialized."""
+    """A trigger that is serialized from the attributes named like the arguments of its constructor."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         kwargs = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
@@ -46,22 +47,22 @@ class FirecRESTTrigger(BaseTrigger):
 
 
 class FirecRESTJobTrigger(FirecRESTTrigger):
-    """Fires when a job has ended; its event is a dictionary with the `job_id` and the `state`.
+    """Fires when a job has ended. Its event is a dictionary with the `job_id` and the `state`.
 
-    Meanwhile the job's output goes to the task log; how far, is the event's `output`. Where nothing can be found out
-    about the job, the event has an `error` instead of the state.
+    Meanwhile, the job's output is written to the task log. The event's `output` is the position that it has reached. If
+    the state of the job cannot be determined, the event contains an `error` instead of the state.
 
-    All triggers of one connection in a triggerer share one job monitor and one budget for output: their number does not
-    change how often the gateway is asked.
+    All triggers of one connection in a triggerer share a job monitor and a request budget for output, so the load on
+    the gateway does not depend on their number.
 
     Args:
         firecrest_conn_id: the Airflow connection.
         system: the system's name.
         job_id: the job to wait for.
-        log_output: put the job's output into the task log.
-        end_from_trigger: end the task here if the job completes, without a worker.
+        log_output: write the job's output to the task log.
+        end_from_trigger: if the job completes, end the task here, without a worker.
         push_outcome: whether the return value of a task that ends here becomes an XCom.
-        array: as of the operator: whether that return value lists the elements.
+        array: the operator's `array`. If set, the return value lists the array tasks.
     """
 
     def __init__(
@@ -108,9 +109,9 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         return _resuming(job, output)
 
     async def _is_the_tasks_job(self) -> bool:
-        """Whether the task instance still waits for this job: SQLite reuses the numbers of deleted triggers.
+        """Whether the task instance still waits for this job: SQLite reuses the ids of deleted triggers.
 
-        `dag.test()` has no task instance to end.
+        False in `dag.test()`, where there is no task instance to end.
         """
         if self.task_instance is None:
             return False
@@ -118,7 +119,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         return bool(stored == self.job_id)
 
     async def _completed(self, shared: Shared, job: Job, output: LiveOutput | None) -> TriggerEvent:
-        """End the task: the rest of the output is in its log, the outcome of the job is its return value."""
+        """End the task: log the rest of the output and return the outcome of the job."""
         output = output or self._live_output(shared)
         async with shared.finishing:
             left = await outlast(self.firecrest_conn_id, lambda: self._finished(shared, job, output))
@@ -129,7 +130,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         assert shared.system is not None  # noqa: S101
         try:
             job = await shared.system.metadata(job)
-        except JobNotFoundError:  # a job that ended at once may not be in the accounting yet
+        except JobNotFoundError:  # accounting may not list a job yet that ended right away
             self.log.warning("It is not known where job %s has written", job.job_id)
         if self.log_output:
             await output.finish(job)
@@ -137,10 +138,10 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         return outcome(job, shared.system.name, elements)
 
     async def _ended(self, shared: Shared, job_id: str) -> tuple[Job, LiveOutput | None]:
-        """The job when it has ended, and how far its output is in the log.
+        """Wait for the end of the job. Returns it with the follower of its output, if there is one.
 
         Raises:
-            JobNotFoundError: the scheduler does not know it (any more).
+            JobNotFoundError: the scheduler does not know the job, or no longer.
         """
         assert shared.system is not None  # noqa: S101
         output: LiveOutput | None = None
@@ -158,7 +159,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
             if following is not None:
                 shared.budget.release_slot()
                 following.cancel()
-                await asyncio.wait({following})  # awaited itself, it would leave a cycle of tracebacks behind
+                await asyncio.wait({following})  # awaiting the task itself would leave a reference cycle of tracebacks
                 if not following.cancelled():
                     following.result()
         return job, output
@@ -168,11 +169,11 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
         return LiveOutput(shared.system, shared.budget, self.task_instance, self.log, is_new=self._is_new)
 
     async def on_kill(self) -> None:
-        """Cancel the job, if it is really the user who ended the task.
+        """Cancel the job, but only if the user has ended the task.
 
-        Airflow 3.3 also calls this on a triggerer that was slow and has lost its triggers to another one. Then the
-        task still waits, and so must the job. And once a second it interrupts what it has called here. Before 3.3
-        `run` calls this itself, whatever interrupts it.
+        Airflow 3.3 also calls this in a slow triggerer whose triggers were reassigned to another one. In this case the
+        task is still deferred, and the job must continue. Airflow also interrupts this method every second. Before 3.3,
+        `run` calls this method on any cancellation.
         """
         killing = asyncio.create_task(self._kill())
         _killing.add(killing)
@@ -197,7 +198,8 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
                 await outlast(self.firecrest_conn_id, lambda: system.cancel(job_id))
 
     async def _is_deferred(self) -> bool:
-        """Whether the task is deferred. Airflow answers by names: it may be another task instance of these names."""
+        """Whether the task is deferred. Airflow looks it up by name, and may find another task instance with this
+        name."""
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         ti: Any = self.task_instance
@@ -208,18 +210,19 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
 
 
 class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
-    """A whole FirecRESTSubmitOperator in the triggerer: submits, waits, and ends the task if its job completes.
+    """Runs a whole FirecRESTSubmitOperator in the triggerer: submits the job, waits, and ends the task if the job
+    completes.
 
-    Where it does not, a worker takes over and says so, since retry policies and callbacks belong there. The job of each
-    try is submitted once: a triggerer that follows a lost one finds it by the try's key. A task that was cleared while
-    no triggerer ran first cancels what its last try has left.
+    If the job does not complete, a worker takes over and reports it, since retry policies and callbacks run there. Each
+    try submits its job once: if a triggerer is lost, the next one finds the job by the key of the try. If a task was
+    cleared while no triggerer was running, the job of its previous try is cancelled first.
 
     Args:
         firecrest_conn_id: the Airflow connection.
         push_outcome: whether the task's return value becomes an XCom.
-        more_memory, more_time: as of `FirecRESTRetryPolicy`.
-        native: whether templates are rendered to objects of Python.
-        from_tasks: names of the fields that are wholly what another task returned, which keeps its type.
+        more_memory, more_time: see `FirecRESTRetryPolicy`.
+        native: whether templates are rendered to Python objects.
+        from_tasks: names of the fields that consist only of another task's return value, whose type is preserved.
         task: the fields of the operator, by name.
     """
 
@@ -239,10 +242,10 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         self.job_id = None
         self.more_memory = more_memory
         self.more_time = more_time
-        self.render_template_as_native_obj = native  # Airflow reads it when it renders
+        self.render_template_as_native_obj = native  # Airflow reads this attribute when it renders templates
         self.from_tasks = tuple(from_tasks)
         self._fields = tuple(task)
-        for name, value in task.items():  # Airflow renders attributes that are called like the operator's
+        for name, value in task.items():  # Airflow renders the attributes that have the names of the operator's fields
             setattr(self, name, value)
         self._submission: asyncio.Task[Attempt] | None = None
         self._attempt: Attempt | None = None
@@ -260,7 +263,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         return f"{__name__}.{type(self).__name__}", kwargs | task
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
-        """Render as an operator on a worker does."""
+        """Render templates like an operator on a worker."""
         env = jinja_env or self.get_template_env()
         values = {name: env.compile_expression(getattr(self, name).strip("{} "))(context) for name in self.from_tasks}
         super().render_template_fields(context, env)
@@ -269,9 +272,10 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
 
     async def _run(self, shared: Shared) -> TriggerEvent:
         assert shared.system is not None  # noqa: S101
-        # A kill must not leave a submission whose answer is lost.
+        # A separate task, so that a kill does not lose the response to a submission.
         self._submission = asyncio.create_task(self._submit())
-        self._submission.add_done_callback(lambda done: done.cancelled() or done.exception())  # perhaps nothing waits
+        # mark errors as retrieved, as the waiting task may be cancelled
+        self._submission.add_done_callback(lambda done: done.cancelled() or done.exception())
         attempt = await asyncio.shield(self._submission)
         assert attempt.job_id is not None  # noqa: S101
         job, output = await self._ended(shared, attempt.job_id)
@@ -280,7 +284,8 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         return await self._completed(shared, job, output)
 
     async def _submit(self) -> Attempt:
-        shared = await acquire(self.firecrest_conn_id, self.system)  # after a kill no other trigger may hold it open
+        # keeps the connection open if a kill releases the other reference
+        shared = await acquire(self.firecrest_conn_id, self.system)
         try:
             return await outlast(self.firecrest_conn_id, lambda: self._submitted(shared))
         finally:
@@ -299,7 +304,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             job = await system.connection.submission.submit(spec, attempt.key, confirm=confirm)
             self.job_id = job.job_id
             self.log.info("Submitted job %s to %s", job.job_id, system.name)
-            if not await sync_to_async(attempts.is_last)(attempt):  # `_cancel` has this job alone to go by
+            if not await sync_to_async(attempts.is_last)(attempt):  # `_cancel` only knows this job
                 raise _task_is_over()
             attempt = await sync_to_async(attempts.submitted)(attempt, job.job_id)
             self._is_new = True
@@ -317,7 +322,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         return job_spec(self, workdir, attempt, await sync_to_async(self._after)())
 
     async def _unrecorded(self, system: System, attempt: Attempt) -> str | None:
-        """The id of the job of an earlier try whose triggerer was killed before it had recorded that."""
+        """Return the job id of an earlier try whose triggerer was killed before recording it, or None."""
 
         async def refuse() -> None:
             raise _task_is_over()
@@ -332,19 +337,19 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
             return None
 
     async def _confirm(self, attempts: Attempts, attempt: Attempt) -> None:
-        """Refuse to begin the job of a try that was ended, or has a later one, by now.
+        """Refuse to submit the job of a try that was ended, or that a later try has replaced.
 
         Raises:
-            ConflictError: it was, or has.
+            ConflictError: this try is no longer the current one.
         """
         if self._is_killed or not await sync_to_async(attempts.is_last)(attempt):
             raise _task_is_over()
 
     async def _find_attempt(self, system: System, attempts: Attempts) -> Attempt:
-        """The attempt of this try, new or recorded by another triggerer.
+        """Return the attempt of this try: a new one, or the one recorded by another triggerer.
 
         Raises:
-            ConflictError: the task needs none any more.
+            ConflictError: this try is no longer the current one.
         """
         last = await sync_to_async(attempts.last)()
         if last is not None and not attempts.was_cleared_since(last):
@@ -357,7 +362,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
                 self.log.info("Cancelling job %s of the try before", job_id)
                 with contextlib.suppress(JobNotFoundError):
                     await system.cancel(job_id)
-            now = await sync_to_async(attempts.last)()  # meanwhile another triggerer may have begun this try
+            now = await sync_to_async(attempts.last)()  # another triggerer may have begun this try in the meantime
             if now is not None and not attempts.was_cleared_since(now):
                 return now
             await self._confirm(attempts, last)
@@ -370,14 +375,14 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         return after_jobs((task_id, ti.xcom_pull(task_ids=task_id)) for task_id in tasks)
 
     async def _is_deferred(self) -> bool:
-        """As for any job, but a deleted task instance, whose XComs are gone with it, waits no longer."""
+        """Whether the task is deferred. False for a deleted task instance, whose XComs are deleted with it."""
         if not await super()._is_deferred():
             return False
         attempts = Attempts.without_worker(self.task_instance)
         last = await sync_to_async(attempts.last)()
         if last is not None and attempts.is_of_this_task_instance(last):
             return True
-        if self._attempt is None:  # no job yet, perhaps one of the try before: if the task waits, another submits it
+        if self._attempt is None:  # not submitted yet: if the task is still deferred, another triggerer submits the job
             self._is_killed = True
             return True
         return False
@@ -386,7 +391,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         if self._submission is not None:
             with contextlib.suppress(CrestlineError):
                 await self._submission
-        if self.job_id is None:  # this triggerer never came so far; the one before it may have
+        if self.job_id is None:  # not submitted by this triggerer, but perhaps by its predecessor
             attempts = Attempts.without_worker(self.task_instance)
             last = await sync_to_async(attempts.last)()
             if last is not None and last.ended is None and attempts.is_of_this_task_instance(last):
@@ -399,17 +404,17 @@ def _task_is_over() -> ConflictError:
 
 
 def news(event: JobEvent) -> str:
-    """What is new about a job, as a line of a log."""
+    """Describe a job event in one line for the log."""
     return f"Job {event.job.job_id} is {event.state}" + (f" ({event.reason})" if event.reason else "")
 
 
 def packed(error: CrestlineError) -> dict[str, str]:
-    """An error as an event can carry it."""
+    """Convert an error to the payload of an event."""
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def unpacked(error: dict[str, str]) -> CrestlineError:
-    """Rebuild the error that `packed` made the payload of an event."""
+    """Rebuild an error from the payload created by `packed`."""
     kind = getattr(crestline.model, error["type"], CrestlineError)
     return kind(error["message"], hint=error["hint"])  # type: ignore[no-any-return]
 

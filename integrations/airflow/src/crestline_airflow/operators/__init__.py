@@ -1,4 +1,7 @@
-"""Operators: upload, submit, download, whose names and first arguments are those of the CUG 2024 talk; and scratch."""
+"""Operators that upload files, submit jobs, download results, and manage scratch directories.
+
+The names and first arguments of the upload, submit and download operators are those of the CUG 2024 talk.
+"""
 
 from crestline_airflow.operators.download import FirecRESTDownloadOperator
 from crestline_airflow.operators.scratch import (

@@ -1,4 +1,4 @@
-"""What all operators have: a system of a connection."""
+"""The base class of all operators."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from crestline_airflow.rendered import ExactRendering
 
 
 class FirecRESTBaseOperator(ExactRendering, BaseOperator):
-    """An operator on one system.
+    """An operator that works on one system.
 
     Args:
-        system: the system's name; None: the one that the connection names.
+        system: the system's name. None: the system of the connection.
         firecrest_conn_id: the Airflow connection.
     """
 

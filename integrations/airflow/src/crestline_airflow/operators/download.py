@@ -1,4 +1,4 @@
-"""Files from a system to the worker."""
+"""Download files from a system to the worker."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ if TYPE_CHECKING:
 
 
 class FirecRESTDownloadOperator(FirecRESTTransferOperator):
-    """Fetches files and directories, for example the output of a job; what is here already does not travel again.
+    """Downloads files and directories, for example the output of a job. Files that are already on the worker are
+    skipped.
 
-    A file appears whole and verified or not at all; one that was cut off goes on where it stood, in the next try too
-    if that runs on the same worker. The XCom is the list of the paths on the worker.
+    A file appears on the worker only when it is complete and verified. An interrupted download resumes where it
+    stopped, also in the next try if that runs on the same worker. The XCom is the list of the paths on the worker.
 
     Example::
 
         FirecRESTDownloadOperator(task_id="results", target_task_id="scf", remote_files="*.xml", local_path="out/")
 
     Args:
-        system: the system's name; None: the one that the connection names.
-        local_path: where to on the worker: a directory for several files and for patterns, or if it ends in `/`;
-            otherwise the file, or the directory that shall hold what the one on the system holds. In a directory
-            everything keeps its name; where two are called the same, all keep what their paths do not share.
-        target_task_id: a FirecRESTSubmitOperator of this DAG run. Relative `remote_files` are in its job's working
-            directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them; None of them: the job's stdout.
-        remote_files: one path or pattern (`*`, `?`, `[...]`), or several. Without `target_task_id` relative ones are
+        system: the system's name. None: the system of the connection.
+        local_path: the target on the worker. It is a directory if it ends in `/`, or if there are several files or
+            patterns. Otherwise it is the new name of the file or directory. Files keep their names in a directory. If
+            two have the same name, they all keep the parts of their paths that differ.
+        target_task_id: a FirecRESTSubmitOperator of this DAG run. Relative `remote_files` are below its job's working
+            directory, and the job's id replaces `{job_id}` (or `{_jobid_}`) in them. Without `remote_files`, the
+            operator downloads the job's stdout.
+        remote_files: one path or pattern (`*`, `?`, `[...]`), or several. Without `target_task_id`, relative paths are
             below the user's default directory.
-        deferrable: where a plain FirecREST brings a large file by a job, or packs a directory and brings its archive,
-            wait for that in the triggerer; the task may be deferred several times. Default: `[operators]
-            default_deferrable`.
+        deferrable: wait in the triggerer for the jobs with which a plain FirecREST transfers large files and archives
+            directories. The task may be deferred several times. Default: `[operators] default_deferrable`.
     """
 
     template_fields = ("firecrest_conn_id", "system", "local_path", "target_task_id", "remote_files")
@@ -74,7 +75,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
             into = f"{local_path}/" if any(map(has_pattern, paths)) else local_path
             paths = _expanded(system, paths)
             if len(paths) == 1 and not into.endswith(("/", os.sep)) and _is_directory(system, paths[0]):
-                targets = {paths[0]: Path(into)}  # there already if this is not the first try
+                targets = {paths[0]: Path(into)}  # exists already if this is not the first try
             else:
                 targets = local_targets(paths, into)
             key = transfer_key(context)
@@ -85,7 +86,7 @@ class FirecRESTDownloadOperator(FirecRESTTransferOperator):
     def _fetch(self, system: BlockingSystem, path: str, target: Path, wait: bool, key: str) -> TransferReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         progress = TransferLog(self.log.info, f"Fetching {printable(path)}")
-        if has_pattern(path):  # it has been expanded: these characters are its own
+        if has_pattern(path):  # already expanded, so these characters are literal
             report = system.download(glob.escape(path), target.parent, progress=progress, wait=wait, key=key)
         else:
             report = system.download(path, target, progress=progress, wait=wait, key=key)
@@ -123,7 +124,7 @@ def _is_directory(system: BlockingSystem, path: str) -> bool:
 
 
 def _expanded(system: BlockingSystem, paths: Sequence[str]) -> list[str]:
-    """The paths, and what matches the patterns among them.
+    """Return the paths, with each pattern replaced by its matches.
 
     Raises:
         FileMissingError: nothing matches a pattern.
@@ -140,12 +141,13 @@ def _expanded(system: BlockingSystem, paths: Sequence[str]) -> list[str]:
 
 
 def local_targets(paths: Sequence[str], local_path: str) -> dict[str, Path]:
-    """Where each remote path goes, no two to the same place.
+    """Return the target of each remote path. All targets differ.
 
-    In a directory files keep their names; where two are called the same, all keep what their paths do not share.
+    Files keep their names in a directory. If two have the same name, they all keep the parts of their paths that
+    differ.
 
     Raises:
-        InvalidRequestError: several paths, and `local_path` is a file; or no path at all.
+        InvalidRequestError: several paths although `local_path` is a file, or no path at all.
     """
     paths = list(dict.fromkeys(posixpath.normpath(path) for path in paths))
     local = Path(local_path)

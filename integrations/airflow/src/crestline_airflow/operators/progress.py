@@ -1,4 +1,4 @@
-"""How far a long transfer is, in the task log."""
+"""Report the progress of long transfers in the task log."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 
 _EVERY = 30.0
-"""seconds"""
+"""Minimum seconds between two messages."""
 
 
 class TransferLog:
-    """What `upload` and `download` of the client tell, at most twice a minute.
+    """A progress callback for the client's `upload` and `download` that logs at most twice a minute.
 
     Args:
-        log: takes a line.
-        what: the beginning of each line.
+        log: called with each line.
+        what: prefix of each line.
     """
 
     def __init__(self, log: Callable[[str], object], what: str) -> None:

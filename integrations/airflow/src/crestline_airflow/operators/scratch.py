@@ -1,4 +1,4 @@
-"""A directory that lives as long as a part of a DAG run."""
+"""Temporary directories for a part of a DAG run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _MARK = ".airflow-scratch"
-"""file that says which task made the directory: nothing else is ever removed"""
+"""Marker file with the task that created the directory. Directories without it are never removed."""
 
 
 class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
-    """Makes a directory, to be removed by FirecRESTRemoveScratchOperator; the XCom is its absolute path.
+    """Creates a directory, to be removed by FirecRESTRemoveScratchOperator. The XCom is its absolute path.
 
     Example::
 
         FirecRESTMakeScratchOperator(task_id="scratch", path="sweep/{{ run_id }}")
 
     Args:
-        path: a path on the system that does not exist yet; a relative one is below the user's default directory.
+        path: a path on the system that does not exist yet. Relative paths are below the user's default directory.
 
     Raises:
-        ConflictError: a directory or file of that name exists that another task or user has made.
+        ConflictError: the path exists, and another task or user created it.
     """
 
     template_fields = ("firecrest_conn_id", "system", "path")
@@ -59,7 +59,7 @@ class FirecRESTMakeScratchOperator(FirecRESTBaseOperator):
 
 
 class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
-    """Removes the directory that a FirecRESTMakeScratchOperator of this DAG run has made, with all that is in it.
+    """Removes the directory that a FirecRESTMakeScratchOperator of this DAG run created, with its contents.
 
     Example::
 
@@ -69,10 +69,10 @@ class FirecRESTRemoveScratchOperator(FirecRESTBaseOperator):
 
     Args:
         path: the XCom of that task.
-        created_by: its task id.
+        created_by: the id of that task.
 
     Raises:
-        ConflictError: that task has not made it.
+        ConflictError: that task did not create the directory.
     """
 
     template_fields = ("firecrest_conn_id", "system", "path")
@@ -105,7 +105,7 @@ def scratch_directory(
     system: str | None = None,
     firecrest_conn_id: str | None = None,
 ) -> Iterator[XComArg]:
-    """A setup task that makes a directory, and the teardown that removes it, whatever happens to the tasks between.
+    """Return a setup task that creates a directory, with a teardown that removes it even if tasks between them fail.
 
     Example::
 
@@ -113,13 +113,13 @@ def scratch_directory(
             FirecRESTSubmitOperator(task_id="job", command="srun pw.x", working_dir=scratch)
 
     Args:
-        path: a path that does not exist yet; a relative one is below the user's default directory.
-        task_id: of the setup; the teardown is called `<task_id>_removal`.
-        system: the system's name; None: that of the DAG's `default_args`, or the one that the connection names.
-        firecrest_conn_id: the Airflow connection; None: that of the DAG's `default_args`, or the default one.
+        path: a path that does not exist yet. Relative paths are below the user's default directory.
+        task_id: the id of the setup task. The id of the teardown is `<task_id>_removal`.
+        system: the system's name. None: that of the DAG's `default_args`, or the system of the connection.
+        firecrest_conn_id: the Airflow connection. None: that of the DAG's `default_args`, or the default one.
 
     Returns:
-        the directory's absolute path, for templated arguments of the tasks between the two.
+        The directory's absolute path, for templated arguments of the tasks between the two.
     """
     given = {"system": system, "firecrest_conn_id": firecrest_conn_id}
     place: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

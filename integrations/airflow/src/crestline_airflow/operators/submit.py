@@ -1,4 +1,4 @@
-"""A task that is a job."""
+"""The operator that submits a job."""
 
 from __future__ import annotations
 
@@ -30,54 +30,54 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _FIELDS = ("system", "after", "log_output", *JOB_FIELDS)
-"""what the trigger of a task without a worker needs to know of it"""
+"""Fields of the operator that the trigger needs if the task starts in the triggerer."""
 
 
 class FirecRESTSubmitOperator(FirecRESTBaseOperator):
-    """Submits a batch script, once per attempt, and waits for the job; its output appears in the task log.
+    """Submits a batch script, once per attempt, and waits for the job. The job's output appears in the task log.
 
-    A try that follows a lost worker or triggerer goes on with the job that is there. A task that is killed, cleared
-    while it runs, or out of time cancels its job. The XCom says what became of it: `job_id`, `system`, `state`,
+    After the loss of a worker or a triggerer, the next try resumes the existing job. If a task is killed, cleared while
+    it runs, or timed out, its job is cancelled. The XCom describes the outcome: `job_id`, `system`, `state`,
     `exit_code`, `working_dir`, the paths `stdout` and `stderr`, `times` (seconds since the epoch), `node_hours`, and
-    the `elements` of an array. As soon as there is a job, its id is the XCom `job_id`.
+    for an array its `elements`. The XCom `job_id` is available as soon as the job is submitted.
 
-    All arguments that end up in the job are templates.
+    All arguments that become part of the job are templates.
 
     Example::
 
         FirecRESTSubmitOperator(task_id="scf", command="srun pw.x -i scf.in", nodes=2, time_limit="00:20:00")
 
     Args:
-        system: the system's name; None: the one that the connection names.
-        script: the script's text, or the name of an `.sh` or `.sbatch` file beside the DAG.
-        command: shell commands, in the place of a script; the resources below make it one.
-        script_path: a script that lies on the system, in the place of `script`.
-        working_dir: where the job runs; a relative path is below the user's default directory, which is the default.
-        job_name: how the scheduler lists it.
-        account: the account or project that pays.
-        partition, reservation, constraint, qos: as the scheduler knows them.
+        system: the system's name. None: the system of the connection.
+        script: the script's text, or the name of an `.sh` or `.sbatch` file next to the DAG.
+        command: shell commands instead of a script. The resources below are added as directives.
+        script_path: a script on the system, instead of `script`.
+        working_dir: the job's working directory. Relative paths are below the user's default directory, which is also
+            the default.
+        job_name: the name of the job in the scheduler.
+        account: the account or project to charge.
+        partition, reservation, constraint, qos: as the scheduler names them.
         time_limit: `[days-]hours:minutes:seconds`, or seconds.
-        nodes, tasks, tasks_per_node, cpus_per_task, gpus: how many.
-        memory: per node, with its unit (`4G`).
+        nodes, tasks, tasks_per_node, cpus_per_task, gpus: the number to request.
+        memory: memory per node, with its unit (`4G`).
         exclusive: do not share the nodes with other jobs.
-        array: indexes, as `sbatch --array` takes them (`0-9%2`). The task ends with the last element and fails if one
-            does; the elements' output is not followed.
-        dependency: as `sbatch --dependency` takes it.
-        after: ids of tasks of this DAG run with `wait=False`, upstream of this one: the job begins when theirs have
-            completed.
+        array: indexes in the syntax of `sbatch --array` (`0-9%2`). The Airflow task ends with the last array task, and
+            fails if one of them does. The output of array tasks is not logged.
+        dependency: the value of `sbatch --dependency`.
+        after: ids of upstream tasks of this DAG run with `wait=False`. The job starts when their jobs have completed.
         directives: further options of `sbatch`, each as `--option=value`.
-        environment: variables for the job.
+        environment: environment variables of the job.
         inputs, outputs: paths on the system that the job reads and writes, for lineage.
-        wait: False ends the task when the job is submitted; the job then lives on by itself.
-        log_output: put the job's output into the task log.
+        wait: whether to wait for the job. With False, the task ends after the submission, and the job continues.
+        log_output: write the job's output to the task log.
         deferrable: wait in the triggerer, not on a worker. Default: `[operators] default_deferrable`.
-        end_from_trigger: end a deferred task whose job completes in the triggerer, which saves the seconds that a
-            worker takes to start. None: if a worker would have nothing else to do, that is without outlets, callbacks
-            on success, `post_execute`, listeners (OpenLineage), several outputs, an XCom backend of your own, or a
-            class derived from this one.
-        retry_policy: which failures are tried again; default: FirecRESTRetryPolicy().
-        start_from_trigger: take no worker at all while nothing fails: the triggerer submits, too. Airflow tells
-            listeners, and so OpenLineage, nothing of such a task. A mapped task takes a worker for its submission.
+        end_from_trigger: end a deferred task in the triggerer if its job completes, which saves the seconds that a
+            worker takes to start. None: only if there is nothing to do for a worker, that is without outlets, success
+            callbacks, `post_execute`, listeners (OpenLineage), multiple outputs, a custom XCom backend, or a subclass
+            of this operator.
+        retry_policy: the failures to retry. Default: FirecRESTRetryPolicy().
+        start_from_trigger: submit in the triggerer as well, and use no worker unless the task fails. Airflow does not
+            notify listeners, including OpenLineage, of such tasks. A mapped task uses a worker for its submission.
 
     Raises:
         JobFailedError: the job did not complete.
@@ -133,7 +133,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         retry_policy = retry_policy or FirecRESTRetryPolicy()
         super().__init__(**kwargs, **({"retry_policy": retry_policy} if HAS_POLICIES else {}))
         self.retry_policy = retry_policy
-        # Airflow takes a text that ends in .sh for the name of a file.
+        # Airflow treats a text that ends in .sh as the name of a file.
         self.script = f"{script}\n" if isinstance(script, str) and "\n" in script else script
         self.command = f"{command} " if isinstance(command, str) else command
         self.script_path = script_path
@@ -144,7 +144,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.reservation = reservation
         self.constraint = constraint
         self.qos = qos
-        # As a number, which native rendering makes of it, this would be seconds.
+        # Native rendering would turn this into a number, which means seconds.
         minutes = isinstance(time_limit, str) and time_limit.strip().isdigit()
         self.time_limit = f"{str(time_limit).strip()}:00" if minutes else time_limit
         self.nodes = nodes
@@ -174,7 +174,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self._gateway_has_pages = True
 
     def prepare_template(self) -> None:
-        """Airflow calls this when scripts have been read from their files, before it serializes the task."""
+        """Set the arguments of the start trigger. Airflow calls this before it serializes the task."""
         if self.start_from_trigger:
             fields = {name: getattr(self, name) for name in _FIELDS}
             kwargs = {
@@ -210,13 +210,13 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             return self._finish(system, attempts, attempt, job_id)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Go on where `execute` deferred: the job has ended."""
+        """Resume the task after a deferral: the job has ended."""
         attempts = self._attempts(context)
         attempt = attempts.last()
         current = attempt.job_id if attempt is not None and attempt.ended is None else None
         if current is not None and current != event["job_id"]:
-            # A database that uses the numbers of deleted triggers again, such as SQLite, lets the trigger of a deleted
-            # task instance answer for the one that was made anew.
+            # Databases that reuse the ids of deleted triggers, such as SQLite, may deliver the event of a deleted task
+            # instance to its successor.
             self.log.info("Ignoring the end of job %s, of an earlier attempt", event["job_id"])
             with self.hook.get_conn(self.system) as system:
                 self._wait_in_triggerer(system.name, current)
@@ -239,7 +239,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=self.execution_timeout)
 
     def _ends_in_triggerer(self) -> bool:
-        """Whether a worker would do nothing at the end of the task that the triggerer cannot do."""
+        """Whether the triggerer can do everything that remains at the end of the task."""
         needs_worker = (
             type(self) is not FirecRESTSubmitOperator
             or self.outlets
@@ -252,13 +252,13 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return not needs_worker
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Airflow ends a deferral that lasts too long without a word to the trigger: here the job is cancelled."""
+        """Cancel the job if the deferral timed out. Airflow ends such deferrals without notifying the trigger."""
         try:
             with short_failures():
                 return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as error:
             attempt = self._attempts(context).last()
-            self._job_id = attempt.job_id if attempt is not None else None  # for the link
+            self._job_id = attempt.job_id if attempt is not None else None  # for the link to the job page
             given_up = isinstance(error, TaskDeferralTimeout) or not _has_another_try(context)
             if given_up and attempt is not None and attempt.job_id is not None and attempt.ended is None:
                 self._give_up(attempt.job_id)
@@ -270,15 +270,15 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             self._cancel(self._job_id)
 
     def get_openlineage_facets_on_start(self) -> Any:
-        """What the job will read and write."""
+        """Return facets with the files that the job will read and write."""
         return self._facets(None)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        """What the job has read and written, and what it took."""
+        """Return facets with the files that the job has read and written, and its resource usage."""
         return self._facets(self._job)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
-        """What the job has read and written before it failed, and what it took."""
+        """Return facets with the files of the failed job, and its resource usage."""
         return self._facets(self._job)
 
     def _facets(self, job: Job | None) -> Any:
@@ -301,18 +301,18 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     @property
     def _follows(self) -> bool:
-        """Whether the job's output is followed: an array has too many."""
+        """Whether to log the job's output. Arrays have too many output files."""
         return bool(self.log_output and not self.array)
 
     def _attempts(self, context: Context) -> Attempts:
-        """Those of this task, wherever it began."""
+        """Return the attempts of this task, whether it started on a worker or in the triggerer."""
         on_worker = Attempts.on_worker(context)
         if self.start_from_trigger and on_worker.last() is None:
             return Attempts.without_worker(context["ti"])
         return on_worker
 
     def _submit(self, system: BlockingSystem, attempts: Attempts, context: Context) -> tuple[Attempt, str]:
-        """The job of this attempt, new or found."""
+        """Submit the job of this attempt, or find it. Returns the attempt and the job's id."""
         attempt = self._unfinished(system, attempts) or self._begin(attempts)
         if attempt.job_id is not None:
             self.log.info("Job %s on %s was submitted before; going on with it", attempt.job_id, system.name)
@@ -324,11 +324,11 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
             self.log.info("Submitted job %s to %s", attempt.job_id, system.name)
         assert attempt.job_id is not None  # noqa: S101
         self._job_id = attempt.job_id
-        if self._killed:  # while the submission was on its way
+        if self._killed:  # during the submission
             self._cancel(attempt.job_id)
         self._push(context, "job_id", attempt.job_id)
         if page := page_of(self.hook, system, attempt.job_id):
-            # Airflow itself asks for the button only when the task is deferred or has ended.
+            # Airflow evaluates the link only when the task is deferred or has ended.
             self._push(context, FirecRESTJobLink().xcom_key, page)
             self.log.info("Job page: %s", page)
         return attempt, attempt.job_id
@@ -347,7 +347,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return system.resolve_path(working_dir) if working_dir else ""
 
     def _unfinished(self, system: BlockingSystem, attempts: Attempts) -> Attempt | None:
-        """Return the last attempt, if this try is to resume it."""
+        """Return the last attempt if this try must resume it, otherwise None."""
         attempt = attempts.last()
         if attempt is None or attempt.ended is not None:
             return None
@@ -358,7 +358,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         if attempt.job_id is not None:
             try:
                 job = system.job(attempt.job_id)
-            except JobNotFoundError:  # it may be too young to be seen: the wait for it finds out
+            except JobNotFoundError:  # the job may not be visible yet; waiting for it decides
                 return attempt
             if job.is_finished and not job.state.is_success:
                 attempts.ended(attempt, job.state)
@@ -373,10 +373,10 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         job_id: str,
         position: str | None = None,
     ) -> dict[str, Any]:
-        """Wait for the job, with its output in the task log; what became of it is the XCom.
+        """Wait for the job, log its output, and return its outcome for the XCom.
 
         Args:
-            position: how far the output is in the log already.
+            position: the position in the output up to which it is already in the log.
         """
         try:
             job = self._started(system, job_id)
@@ -396,7 +396,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return outcome(job, system.name, elements)
 
     def _started(self, system: BlockingSystem, job_id: str) -> Job:
-        """The job once it runs, or has ended, with the paths of its output."""
+        """Wait until the job runs or has ended, and return it with the paths of its output."""
         job = None
         for event in system.watch(job_id):
             job = event.job
@@ -407,12 +407,12 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
         return system.metadata(job)
 
     def _log_output(self, system: BlockingSystem, job: Job, position: str | None) -> None:
-        """Put the job's output into the task log until it has ended."""
+        """Write the job's output to the task log until the job has ended."""
         for line in system.output(job, position=position):
             self.log.info("%s", logged(line))
 
     def _failure(self, system: BlockingSystem, job: Job, elements: list[Job] | None) -> JobFailedError:
-        """Explain in the task log why the job, of an array its first element that failed, did not complete."""
+        """Log why the job, or the first failed task of an array, did not complete. Returns the error to raise."""
         failed = [each for each in elements or () if each.is_finished and not each.state.is_success]
         if len(failed) > 1:
             self.log.error("%d of %d elements did not complete, this one first:", len(failed), len(elements or ()))
@@ -435,7 +435,8 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 system.cancel(job_id)
 
     def _give_up(self, job_id: str) -> None:
-        """Cancel because of another error, which is the one to tell."""
+        """Cancel the job after another error. Only logs if the cancellation fails, so that the other error is
+        reported."""
         try:
             self._cancel(job_id)
         except CrestlineError as error:
@@ -443,9 +444,9 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
     @contextmanager
     def _connected(self, context: Context) -> Iterator[BlockingSystem]:
-        """The system, also at hand for `on_kill`, which a signal may call at any moment.
+        """Connect to the system, and make it available to `on_kill`, which runs in a signal handler.
 
-        After an error of the last try no job is left that no task waits for.
+        After an error in the last try, the job is cancelled, since no task would wait for it.
         """
         try:
             with self.hook.get_conn(self.system) as self._system:
@@ -466,7 +467,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
 
 
 def _as_templates(value: Any) -> Any:
-    """The value with the templates of what other tasks return, since a trigger can be given texts alone."""
+    """Replace the results of other tasks in the value with templates, since trigger arguments must be serializable."""
     if isinstance(value, XComArg):
         return str(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What upload and download have in common: a plain FirecREST moves large files in jobs, which are waited for."""
+"""The base class of upload and download. A plain FirecREST transfers large files with jobs, which it waits for."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 _STORED_AS = "firecrest_transfer_jobs"
 
 _DEFERRALS = 4
-"""A directory takes two: one for its archive, one for its transfer or for unpacking. The others are for directories
-that change meanwhile; then the worker waits itself, so that it comes to an end."""
+"""Maximum number of deferrals. A directory takes two: one for its archive, one for its transfer or for unpacking.
+The others are for directories that change in the meantime. After that, the worker itself waits, so that the task ends.
+"""
 
 
 class FirecRESTTransferTrigger(FirecRESTJobTrigger):
-    """Fires when all of these transfer jobs have ended, however they did: the worker that goes on finds out.
+    """Fires when all of these transfer jobs have ended in any state. The worker that resumes the task checks the
+    results.
 
-    A kill cancels them, and removes the temporary files that they were to make or to read.
+    Killing the task cancels the jobs, and removes their temporary files.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
 
     async def _run(self, shared: Shared) -> TriggerEvent:
         for job_id in self.job_ids:
-            with contextlib.suppress(JobNotFoundError):  # it has ended so long ago that it is forgotten
+            with contextlib.suppress(JobNotFoundError):  # the scheduler no longer lists a job that ended long ago
                 await self._ended(shared, job_id)
         return TriggerEvent({"job_ids": self.job_ids})
 
@@ -54,7 +56,7 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
             self.job_id = job_id
             try:
                 await super()._cancel(shared)
-            except CrestlineError as error:  # it may have ended; the next ones must not live on for that
+            except CrestlineError as error:  # the job may have ended; continue with the others
                 self.log.warning("Transfer job %s could not be cancelled: %s", job_id, error)
         for path in self.temporary if shared.system is not None else ():
             with contextlib.suppress(FileMissingError):
@@ -62,7 +64,8 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
 
 
 class FirecRESTTransferOperator(FirecRESTBaseOperator):
-    """An operator that moves files: `transfer` is called once, and again whenever the jobs that it left have ended.
+    """An operator that transfers files. It calls `transfer` once, and again after the transfer jobs that it started
+    have ended.
 
     Args:
         deferrable: wait for transfer jobs in the triggerer. Default: `[operators] default_deferrable`.
@@ -81,10 +84,10 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
 
     @abc.abstractmethod
     def transfer(self, context: Context, *, wait: bool) -> Any:
-        """Move the files by way of `run_transfers`; what is there already does not travel again.
+        """Transfer the files with `run_transfers`. Files that are already transferred are skipped.
 
         Args:
-            wait: for transfer jobs.
+            wait: wait for transfer jobs.
         """
 
     def execute(self, context: Context) -> Any:
@@ -96,18 +99,18 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], deferrals: int = 1, deadline: float | None = None
     ) -> Any:
-        """Go on where the task was deferred: the jobs have ended, or nothing can be found out about them.
+        """Resume the task after a deferral: the transfer jobs have ended, or their state cannot be determined.
 
         Args:
-            deferrals: so often it has been so far.
-            deadline: end of `execution_timeout`, which all deferrals share; in seconds since the epoch.
+            deferrals: the number of deferrals so far.
+            deadline: the end of `execution_timeout` in seconds since the epoch. All deferrals share it.
         """
         self._deferrals = deferrals
         self._deadline = deadline
         return self.transfer(context, wait=deferrals >= _DEFERRALS)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Airflow ends a deferral that lasts too long without a word to the trigger: here the jobs are cancelled."""
+        """Cancel the jobs if the deferral timed out. Airflow ends such deferrals without notifying the trigger."""
         try:
             with short_failures():
                 return super().resume_execution(next_method, next_kwargs, context)
@@ -120,7 +123,7 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
             raise
 
     def run_transfers(self, system: BlockingSystem, transfers: Iterable[TransferReport], context: Context) -> None:
-        """Do one transfer after the other; where they leave jobs, leave the worker until these have ended."""
+        """Run the transfers one after the other. If they start jobs, defer until these have ended."""
         left = TransferReport()
         try:
             for report in transfers:
@@ -163,6 +166,6 @@ class FirecRESTTransferOperator(FirecRESTBaseOperator):
 
 
 def transfer_key(context: Context) -> str:
-    """Return the key of what a task moves: its tries resume each other's work, and that of no other task."""
+    """Return the key of a task's transfers. Tries of the same task instance resume each other's work."""
     ti: Any = context["ti"]
     return f"{ti.dag_id}\n{ti.task_id}\n{ti.run_id}\n{ti.map_index}"

@@ -1,4 +1,4 @@
-"""Where several files go, so that none overwrites another."""
+"""Unique target names for several files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 
 def has_pattern(path: str) -> bool:
-    """Whether a shell would expand it."""
+    """Whether the path contains a pattern that a shell would expand."""
     return any(character in path for character in "*?[")
 
 
 def names_in_one_directory(paths: Sequence[str]) -> list[str]:
-    """A name for each of different absolute paths: its last part, or if two share theirs, for all what they do not
-    have in common."""
+    """Return a name for each of several absolute paths.
+
+    The name is the last part of the path. If two paths end in the same part, all paths keep the parts in which they
+    differ.
+    """
     names = [posixpath.basename(path) for path in paths]
     if len(set(names)) == len(names):
         return names

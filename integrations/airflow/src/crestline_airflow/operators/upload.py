@@ -1,4 +1,4 @@
-"""Files from the worker to a system."""
+"""Upload files from the worker to a system."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 
 class FirecRESTUploadOperator(FirecRESTTransferOperator):
-    """Sends files and directories, with all that these hold; what is on the system already does not travel again.
+    """Uploads files and directories with their contents. Files that are already on the system are skipped.
 
-    On a Crestline gateway a file appears whole or not at all, and one that was cut off goes on where it stood, in the
-    next try too. The XCom is the absolute path on the system, as given; for a list or a pattern the list of paths.
+    On a Crestline gateway, a file appears only when it is complete, and an interrupted upload resumes where it stopped,
+    also in the next try. The XCom is the absolute path on the system, or for a list or a pattern the list of paths.
 
     Example::
 
         FirecRESTUploadOperator(task_id="inputs", source_path="structures/", target_path="run1/")
 
     Args:
-        system: the system's name; None: the one that the connection names.
-        source_path: file or directory on the worker, or a pattern (`*`, `?`, `[...]`, `**`), or a list of these.
-        target_path: where to on the system; a relative path is below the user's default directory. A file goes into it
-            if it ends in `/` (then it is made if need be) or is a directory. For a list or a pattern it is a directory,
-            in which everything keeps its name; where two are called the same, all keep what their paths do not share.
-        deferrable: where a plain FirecREST takes a large file by a job, or a directory as an archive that it brings
-            and unpacks by jobs, wait for these in the triggerer; the task may be deferred several times. Default:
-            `[operators] default_deferrable`.
+        system: the system's name. None: the system of the connection.
+        source_path: a file or directory on the worker, a pattern (`*`, `?`, `[...]`, `**`), or a list of these.
+        target_path: the target on the system. Relative paths are below the user's default directory. A single file is
+            copied into the target if that ends in `/` (then it is created if necessary) or is a directory. For a list
+            or a pattern, the target is a directory, in which files keep their names. If two have the same name, they
+            all keep the parts of their paths that differ.
+        deferrable: wait in the triggerer for the jobs with which a plain FirecREST transfers large files and archives
+            directories. The task may be deferred several times. Default: `[operators] default_deferrable`.
     """
 
     template_fields = ("firecrest_conn_id", "system", "source_path", "target_path")
@@ -84,7 +84,7 @@ class FirecRESTUploadOperator(FirecRESTTransferOperator):
 
 
 def remote_targets(sources: Sequence[str], directory: str) -> dict[str, str]:
-    """Where each local file or directory goes, no two to the same place.
+    """Return the target of each local file or directory. All targets differ.
 
     Raises:
         FileMissingError: a path does not exist, or nothing matches a pattern.
