@@ -12,8 +12,7 @@ R = TypeVar("R")
 
 
 async def map_concurrently(work: Callable[[T], Awaitable[R]], items: Iterable[T], limit: int) -> list[R]:
-    """Call `work` for each item, with at most `limit` calls at a time, and return the results in the order of the
-    items.
+    """Call `work` for each item, at most `limit` at a time, and return the results in the order of the items.
 
     The first error cancels the other calls and is raised itself, not in an exception group.
     """

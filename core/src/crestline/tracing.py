@@ -95,8 +95,7 @@ def client_span(method: str, host: str, path: str, headers: Any) -> Iterator[Spa
 
 
 def child_span(name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span | None]:
-    """Return a child of the current span. Without a current span, no span is created, since no request caused the
-    work."""
+    """Return a child of the current span. Work without a current span belongs to no request and is not traced."""
     active = tracer()
     if active is None:
         return nullcontext()

@@ -41,8 +41,7 @@ def on_system(target: str | None, action: Callable[[System], Awaitable[T]], *, r
 
 
 def on_site_for(spec: JobSpec, target: str | None, action: Callable[[System], Awaitable[T]], *, key: str | None) -> T:
-    """Run `action` like `on_system`. For `any`, choose the system that suits the job; equal keys give the same
-    system."""
+    """Run `action` like `on_system`. For `any`, choose a suitable system, the same one for the same key."""
     from crestline.client.federation import connect_any, is_any
 
     if target is None or not is_any(target):

@@ -38,8 +38,7 @@ async def follow_job(system: System, job: Job, tell: RunReporter) -> Job:
 
 
 async def _streams(system: System, job: Job) -> dict[str, str]:
-    """Return the paths of `stdout` and, if it is another file, `stderr`. Empty while the gateway does not list the
-    job."""
+    """Return the paths of `stdout` and, if it differs, `stderr`. Empty while the gateway does not list the job."""
     try:
         files = await system.metadata(job)
     except JobNotFoundError:

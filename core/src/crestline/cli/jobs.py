@@ -134,8 +134,7 @@ def _is_of_list(system: System, error: CrestlineError) -> bool:
 
 
 async def _jobs_without_list(system: System, *, account: str | None, all_users: bool, window: int) -> list[Job]:
-    """Return the jobs of the last hour, if they can be listed, and look up those submitted from this machine one by
-    one."""
+    """Return the jobs of the last hour, if they can be listed, and those submitted from this machine."""
     found: dict[str, Job] = {}
     if window > _HOUR:
         with contextlib.suppress(CrestlineError):

@@ -83,8 +83,7 @@ def installed() -> EntryPoints:
 
 
 def find_program(name: str) -> Program | None:
-    """Return the function that another distribution adds under this name, or None if there is none or it cannot be
-    loaded."""
+    """Return the function that another distribution adds under this name, or None. Load errors are ignored."""
     if name in BUILT_IN or name.startswith("-"):
         return None
     for entry in installed().select(name=name):

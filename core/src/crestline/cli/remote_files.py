@@ -40,8 +40,7 @@ def _and_above(path: str) -> list[str]:
 
 
 async def _identity(system: System, path: str) -> tuple[int, int] | None:
-    """Return device and inode, which are the same for every link to a file, or None if the system does not report
-    them."""
+    """Return device and inode, which identify a file under any link, or None if the system does not report them."""
     try:
         numbers = await system.stat(path)
     except CrestlineError:

@@ -165,8 +165,7 @@ class RemoteRun:
             raise
 
     async def _download(self, system: System, workdir: str, job: Job) -> int:
-        """Download the results and return the job's exit code, or that of the first failed download if the job
-        succeeded."""
+        """Download the results. Returns the job's exit code, or if it is 0 that of the first failed download."""
         code = job_exit_code(job)
         for each in self._files.results:
             pattern = f"{workdir}/{each}"

@@ -91,8 +91,10 @@ class Attempts:
 
     @classmethod
     def without_worker(cls, ti: Any) -> Attempts:
-        """Return the attempts of a task that started in the triggerer. Each try is an attempt, unless its triggerer
-        is lost."""
+        """Return the attempts of a task that started in the triggerer.
+
+        Each try begins a new attempt, unless it follows a lost triggerer.
+        """
         return cls(ti, XComStore(ti), ti.try_number)
 
     def last(self) -> Attempt | None:

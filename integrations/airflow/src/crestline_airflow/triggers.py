@@ -198,8 +198,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
                 await outlast(self.firecrest_conn_id, lambda: system.cancel(job_id))
 
     async def _is_deferred(self) -> bool:
-        """Whether the task is deferred. Airflow looks it up by name, and may find another task instance with this
-        name."""
+        """Whether the task is deferred. Airflow looks it up by name, so it may be another task instance."""
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         ti: Any = self.task_instance
@@ -210,8 +209,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
 
 
 class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
-    """Runs a whole FirecRESTSubmitOperator in the triggerer: submits the job, waits, and ends the task if the job
-    completes.
+    """Runs a whole FirecRESTSubmitOperator in the triggerer, and ends the task if the job completes.
 
     If the job does not complete, a worker takes over and reports it, since retry policies and callbacks run there. Each
     try submits its job once: if a triggerer is lost, the next one finds the job by the key of the try. If a task was

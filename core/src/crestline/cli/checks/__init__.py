@@ -1,5 +1,4 @@
-"""The checks of `crestline doctor`: `connection` checks the connection to a system, `gateway` a gateway's
-configuration."""
+"""The checks of `crestline doctor`: of the connection to a system, and of a gateway's configuration."""
 
 from crestline.model.checks import Check, Verdict, failed
 

@@ -70,8 +70,7 @@ class Remote:
         return [entry for part in parts for entry in part]
 
     async def _entries_of(self, name: str) -> list[dict[str, Any]]:
-        """Return the entries of a site. If there are several sites, an unavailable site becomes an entry with its
-        error."""
+        """Return the entries of a site. One of several sites that is unavailable becomes an entry with its error."""
         site = self._sites[name]
         try:
             found = await list_systems(site, QUICK if name else None)

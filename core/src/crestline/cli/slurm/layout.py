@@ -25,8 +25,7 @@ class Field(Generic[T]):
     """Whether a text wider than the column is printed in full."""
 
     def text(self, row: T) -> str:
-        """Return the text of a row, with control characters escaped: names that others chose must not control the
-        terminal."""
+        """Return the text of a row. Control characters in names that others chose are escaped."""
         return one_line(self.value(row))
 
 

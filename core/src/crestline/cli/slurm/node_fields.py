@@ -67,8 +67,7 @@ def _limit(group: Group) -> str:
 
 
 def _no_limit(group: Group) -> str:
-    """Return `infinite` if the gateway reports limits, else `n/a`. Such a gateway also reports the default
-    partition."""
+    """Return `infinite` if the gateway reports limits, else `n/a`. Such a gateway also reports a default partition."""
     return "n/a" if group.partition.default is None else "infinite"
 
 

@@ -106,8 +106,7 @@ def read_options(
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that environment variables set. For an option without a value, any value of the variable sets
-    it.
+    """Return the options that environment variables set. Options without a value ignore that of the variable.
 
     Args:
         variables: for each variable the long name of the option, followed by `!` if the option takes no value.

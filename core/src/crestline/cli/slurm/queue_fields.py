@@ -44,8 +44,7 @@ def array_elements(job_id: str) -> list[str]:
 
 
 def reason(job: Job) -> str:
-    """Return the reason as one word, since programs split lines at blanks. `None` if there is no reason, as in
-    squeue."""
+    """Return the reason as one word, since programs split lines at blanks, or `None` as in squeue."""
     return "_".join(job.reason.split()) or "None"
 
 

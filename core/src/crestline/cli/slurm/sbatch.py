@@ -225,8 +225,7 @@ def _spec(given: dict[str, str], written: dict[str, str], script: str, rest: lis
 
 
 def _with_arguments(script: str, arguments: list[str]) -> str:
-    """Insert a `set --` line before the first command of the script, since the API does not support script
-    arguments."""
+    """Insert a `set --` line before the script's first command, since the API does not support script arguments."""
     if not arguments:
         return script
     lines = script.split("\n")
@@ -254,8 +253,7 @@ def environment_of(export: str) -> dict[str, str]:
 
 
 async def find_workdir(program: str, system: System, chdir: str | None) -> str:
-    """Return the value of `--chdir`, else the current directory if it exists on the system, else the user's
-    directory there."""
+    """Return the value of `--chdir`, the current directory if the system has it, or the user's directory there."""
     if chdir is not None:
         return await system.resolve_path(chdir)
     here = os.getcwd()

@@ -127,8 +127,7 @@ async def _read(system: System, ids: list[str], options: dict[str, str]) -> list
 
 
 async def _lookup(system: System, job_id: str) -> list[Job]:
-    """Return the job, or all tasks of the array. Searches the list if plain FirecREST does not find a recent job by
-    its id."""
+    """Return the job, or all tasks of the array. Searches the list if plain FirecREST does not find a recent job."""
     try:
         return await system.backend.jobs.get(job_id)
     except JobNotFoundError:
@@ -141,8 +140,7 @@ async def _lookup(system: System, job_id: str) -> list[Job]:
 
 
 def _window(options: dict[str, str]) -> int | None:
-    """Return the window of the list in seconds. An hour suffices without `--states`: every window includes active
-    jobs."""
+    """Return the window of the list in seconds. An hour suffices for active jobs, which are in every window."""
     return None if "states" in options else 3600
 
 

@@ -45,8 +45,7 @@ def directives(script: str) -> dict[str, str]:
 
 
 def seconds(text: str) -> int:
-    """Parse a time limit in Slurm's notation (`30`, `30:00`, `1:00:00`, `1-12:30:00`) into seconds. Raises
-    ValueError."""
+    """Parse a Slurm time limit (`30`, `30:00`, `1:00:00`, `1-12:30:00`) into seconds. Raises ValueError."""
     days, _, rest = text.rpartition("-")
     numbers = [int(part) for part in rest.split(":")]
     if days:

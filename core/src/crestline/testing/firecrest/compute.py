@@ -75,8 +75,7 @@ def submit(call: Call) -> Response:
 
 
 def list_jobs(call: Call) -> Response:
-    """List the user's jobs, or those of all users. Ended jobs are limited to the time window. Ignores other
-    parameters."""
+    """List the user's jobs or those of all users, and ended ones of the time window. Ignores other parameters."""
     _need_ssh_key(call)
     facility, faults = call.facility, call.facility.faults
     window, names = _WINDOWS["7d"], None

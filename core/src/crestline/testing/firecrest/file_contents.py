@@ -16,8 +16,7 @@ from crestline.testing.firecrest.remote_command import failed, run
 
 
 def head(call: Call) -> Response:
-    """Return the first bytes or lines, or with `skipTrailing` all but the last ones. Positions repeat the request's
-    values."""
+    """Return the first bytes or lines, or with `skipTrailing` all but the last ones. Echoes the positions."""
     path, skip = checked(call), call.flag("skipTrailing")
     count, unit = _asked_part(call)
     output = run(call, "head", *_part_option(count, unit, "-" if skip else ""), "--", path)

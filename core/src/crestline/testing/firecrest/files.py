@@ -95,8 +95,7 @@ def chmod(call: Call) -> Response:
 
 
 def chown(call: Call) -> Response:
-    """Change the owner of a file: 200. Only its current owner is possible, as all users of a stand-in share one real
-    uid."""
+    """Change the owner of a file: 200. Only the current owner is possible, as all users share one real uid."""
     path = checked(call, in_body=True)
     known = {user.name for user in call.facility.settings.users}
     for kind, name in (("user", call.text("owner")), ("group", call.text("group"))):

@@ -47,8 +47,7 @@ done
 
 
 def offer(source: str, stored: str, parts: int, follow: str) -> str:
-    """Store a file for its download URL in `parts` parts, each with the number of blocks that its measured size
-    requires."""
+    """Store a file for its download URL in `parts` parts, whose number of blocks depends on its measured size."""
     return f"""
 input_file={source}
 parts={parts}

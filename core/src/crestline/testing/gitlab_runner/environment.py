@@ -10,8 +10,7 @@ from crestline.testing.gitlab_runner.gitlab import GitLab
 
 
 def response(gitlab: GitLab, job: CiJob, sha: str, *, version: str) -> dict[str, Any]:
-    """Return the job response as GitLab sends it (JOB_RESPONSE_FILE), with the fields that this runner version
-    supports."""
+    """Return the job response as GitLab sends it (JOB_RESPONSE_FILE), with the fields of this runner version."""
     protected = {"protected": job.protected} if tuple(map(int, version.split(".")[:2])) >= (18, 5) else {}
     steps = [{"name": "script", "script": job.script, "timeout": job.timeout, "when": "on_success"}]
     steps += [{"name": name, "script": script, "when": "on_success"} for name, script in job.more_steps.items()]
@@ -52,8 +51,7 @@ def response(gitlab: GitLab, job: CiJob, sha: str, *, version: str) -> dict[str,
 
 
 def variables(gitlab: GitLab, job: CiJob, sha: str, *, version: str, builds_dir: str, cache_dir: str) -> dict[str, str]:
-    """Return the job's variables in the order of their precedence. Names that begin with `_` are internal to the
-    stand-in.
+    """Return the job's variables in the order of their precedence. Those with a leading `_` are internal.
 
     `builds_dir` is empty in the first call of `config`.
     """

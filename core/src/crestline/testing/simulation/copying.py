@@ -1,5 +1,4 @@
-"""The subject `copying`: programs that transfer files and directories in both directions, and are killed and
-restarted."""
+"""The subject `copying`: programs that transfer files in both directions, and are killed and restarted."""
 
 from __future__ import annotations
 

@@ -48,8 +48,7 @@ PARTIAL = {"broken list": "GET jobs", "no submissions": "POST jobs"}
 CERTAIN = ("refused connection", "424 busy", "no submissions", "503 unhealthy", "429", "401")
 """Faults after which the client can be certain that the request was not executed."""
 _MOST_SERVER_ERRORS = 2
-"""Maximum number of consecutive 500 responses to requests of one kind. The client treats one more as a final
-refusal."""
+"""Maximum number of consecutive 500 responses to requests of one kind. After one more, the client gives up."""
 _TIMEOUT = "Command execution timeout limit exceeded."
 _HUNG = "('Channel not open for sending',)"
 _BUSY = "Unable to open a new SSH channel"

@@ -1,5 +1,4 @@
-"""The base of all subjects: a facility with faults, and programs that are killed and restarted and finish without
-faults."""
+"""The base of all subjects: a facility with faults, and programs that are killed and restarted."""
 
 from __future__ import annotations
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 
 class FirecRESTDownloadOperator(FirecRESTTransferOperator):
-    """Downloads files and directories, for example the output of a job. Files that are already on the worker are
-    skipped.
+    """Downloads files and directories, for example the output of a job. Skips files that are already on the worker.
 
     A file appears on the worker only when it is complete and verified. An interrupted download resumes where it
     stopped, also in the next try if that runs on the same worker. The XCom is the list of the paths on the worker.

@@ -435,8 +435,7 @@ class FirecRESTSubmitOperator(FirecRESTBaseOperator):
                 system.cancel(job_id)
 
     def _give_up(self, job_id: str) -> None:
-        """Cancel the job after another error. Only logs if the cancellation fails, so that the other error is
-        reported."""
+        """Cancel the job after another error. A failure to cancel is logged, so that the other error is raised."""
         try:
             self._cancel(job_id)
         except CrestlineError as error:

@@ -32,8 +32,7 @@ The others are for directories that change in the meantime. After that, the work
 
 
 class FirecRESTTransferTrigger(FirecRESTJobTrigger):
-    """Fires when all of these transfer jobs have ended in any state. The worker that resumes the task checks the
-    results.
+    """Fires when all of these transfer jobs have ended in any state. The resumed task checks their results.
 
     Killing the task cancels the jobs, and removes their temporary files.
     """
@@ -64,8 +63,7 @@ class FirecRESTTransferTrigger(FirecRESTJobTrigger):
 
 
 class FirecRESTTransferOperator(FirecRESTBaseOperator):
-    """An operator that transfers files. It calls `transfer` once, and again after the transfer jobs that it started
-    have ended.
+    """An operator that transfers files. It calls `transfer` first, and again whenever its transfer jobs have ended.
 
     Args:
         deferrable: wait for transfer jobs in the triggerer. Default: `[operators] default_deferrable`.
