@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from crestline_gitlab_runner.ci_job import CiJob
 from crestline_gitlab_runner.failures import BuildFailureError
 from crestline_gitlab_runner.settings import Settings, secret_file
@@ -75,7 +77,7 @@ def site(settings: Settings, job: CiJob | None) -> Site:
         ConfigError: the runner's identity cannot be used.
         BuildFailureError: as `project_client`.
     """
-    from crestline.client import ADDRESS_FIELDS, Site
+    from crestline.client import ADDRESS_FIELDS, Site, find_site
 
     gateway = settings.gateway
     addresses: dict[str, Any] = {
@@ -87,6 +89,10 @@ def site(settings: Settings, job: CiJob | None) -> Site:
     }
     if client := project_client(settings, job):
         return Site(**addresses, client_id=client[0], client_secret=client[1])
+    if gateway.site is not None:
+        found, _ = find_site(gateway.site)
+        account = settings.job.account or found.account
+        return msgspec.structs.replace(found, name=settings.name, system=gateway.system, account=account)
     return Site(
         **addresses,
         client_id=_from_file(gateway.client_id_file, "client_id_file", gateway.client_id),

@@ -22,8 +22,10 @@ SAFE_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 class Gateway(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The gateway, the system, and the identity of jobs without their own."""
 
-    url: str
-    system: str
+    site: str | None = None
+    """`system@site` or a site of the sites file, in place of all following keys but `allow_job_credentials`."""
+    url: str = ""
+    system: str = ""
     token_url: str | None = None
     client_id: str | None = None
     client_id_file: str | None = None
@@ -174,6 +176,7 @@ def load_settings(file: Path) -> Settings:
         raise ConfigError(f"{file} cannot be used: {error}.", hint="Correct that.") from None
     if settings.gateway.client_secret and mode & 0o077:
         raise ConfigError(f"{file} is open to other users.", hint=f"Run: chmod 600 {file}")
+    settings = msgspec.structs.replace(settings, gateway=_with_addresses(settings.gateway, file))
     name = settings.name or re.sub(r"[^A-Za-z0-9_-]", "-", file.stem)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ConfigError(f"name {name!r} cannot be part of a path.", hint="Use letters, digits, '-' and '_'.")
@@ -184,6 +187,30 @@ def load_settings(file: Path) -> Settings:
     if root and not SAFE_PATH.fullmatch(root):
         raise ConfigError(f"workspace.root {root!r} cannot be used.", hint="Only A-Z a-z 0-9 . _ - / in it, please.")
     return settings
+
+
+def _with_addresses(gateway: Gateway, file: Path) -> Gateway:
+    """Return the gateway with the addresses of its site.
+
+    Raises:
+        ConfigError: the site is unknown, has no system, or is given together with an address.
+    """
+    if gateway.site is None:
+        if not gateway.url or not gateway.system:
+            raise ConfigError(f"{file}: [gateway] has no url or no system.", hint="Set both, or site.")
+        return gateway
+    if gateway != Gateway(site=gateway.site, allow_job_credentials=gateway.allow_job_credentials):
+        raise ConfigError(
+            f"{file}: [gateway] has both site and keys that the site sets.",
+            hint="Keep site, and of the other keys only allow_job_credentials.",
+        )
+    from crestline.client import ADDRESS_FIELDS, find_site
+
+    site, system = find_site(gateway.site)
+    if system is None:
+        raise ConfigError(f"Site {gateway.site!r} has no system.", hint='Write site = "SYSTEM@SITE".')
+    addresses = {name: getattr(site, name) for name in (*ADDRESS_FIELDS, "token_url", "client_id")}
+    return msgspec.structs.replace(gateway, system=system, **addresses)
 
 
 def seconds(text: str) -> int:
