@@ -13,7 +13,7 @@ from crestline_reframe.tracked_job import TrackedJob
 
 
 class FirecrestJob(Job):  # type: ignore[misc]
-    """A job behind a gateway."""
+    """A ReFrame job that runs on a system behind a gateway."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
