@@ -223,7 +223,7 @@ def logs(
                         print_json({"job_id": job, "path": path, "text": text})
                     else:
                         write(piece)
-        # the gateway does not serve the path of its output, or the file does not exist
+        # The gateway does not serve the path of its output, or the file does not exist.
         except (InvalidRequestError, FileMissingError):
             await _check_started(system, job)
             async with naming_missing_directory(system, paths[0]):

@@ -272,7 +272,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         assert shared.system is not None  # noqa: S101
         # A separate task, so that a kill does not lose the response to a submission.
         self._submission = asyncio.create_task(self._submit())
-        # mark errors as retrieved, as the waiting task may be cancelled
+        # Mark errors as retrieved, as the waiting task may be cancelled.
         self._submission.add_done_callback(lambda done: done.cancelled() or done.exception())
         attempt = await asyncio.shield(self._submission)
         assert attempt.job_id is not None  # noqa: S101
@@ -282,7 +282,7 @@ class FirecRESTSubmitTrigger(ExactRendering, FirecRESTJobTrigger):
         return await self._completed(shared, job, output)
 
     async def _submit(self) -> Attempt:
-        # keeps the connection open if a kill releases the other reference
+        # Keeps the connection open if a kill releases the other reference.
         shared = await acquire(self.firecrest_conn_id, self.system)
         try:
             return await outlast(self.firecrest_conn_id, lambda: self._submitted(shared))

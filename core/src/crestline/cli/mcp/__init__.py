@@ -46,7 +46,7 @@ def mcp(
     find_site(site)  # an unknown site ends the command, an unavailable gateway does not
     with needs_extra("`crestline mcp`", "mcp"):
         from crestline.cli.mcp.server import make_server
-    # otherwise the SDK logs in boxes on stderr
+    # Otherwise the SDK logs in boxes on stderr.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # A thread blocks on stdin, and an interrupted event loop would wait for it. Nothing is lost by exiting immediately.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -68,7 +68,7 @@ class Tools:
 
     @asynccontextmanager
     async def _open(self, name: str) -> AsyncIterator[System]:
-        # read again for every call, since keys expire and are replaced in the file
+        # Read again for every call, since keys expire and are replaced in the file.
         site, default = find_site(self._target)
         if name and self._is_one_system and name.casefold() != (default or "").casefold():
             raise PermissionDeniedError(f"This server reaches {default} alone.", hint="Leave `system` out.")

@@ -259,7 +259,7 @@ async def find_workdir(program: str, system: System, chdir: str | None) -> str:
     here = os.getcwd()
     try:
         await system.stat(here)
-    # it does not exist there, or the user has no access
+    # The directory does not exist there, or the user has no access.
     except (FileMissingError, InvalidRequestError, PermissionDeniedError):
         there = await system.default_workdir()
         await system.mkdir(there, parents=True)

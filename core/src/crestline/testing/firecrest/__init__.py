@@ -1,6 +1,6 @@
 """A stand-in for a plain FirecREST v2 server with its defects, in front of a scheduler that runs the jobs.
 
-It imports nothing of Crestline's client or gateway, so it tests any program that speaks FirecREST. Its answers were
+It imports neither Crestline's client nor its gateway, so it can test any client of FirecREST. Its answers were
 recorded from, or measured on, a real FirecREST with a real Slurm. `shapes/` contains the recorded bodies.
 
     from crestline.testing.firecrest import running

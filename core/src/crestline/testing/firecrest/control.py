@@ -1,11 +1,11 @@
-"""The control calls over HTTP, for those who started a stand-in as a process.
+"""HTTP endpoints that control a stand-in running as a separate process.
 
-No FirecREST has them; all begin with `/_`.
+They are not part of FirecREST, and their paths begin with `/_`.
 
 
 GET/POST/DELETE /_faults    read, set by name, reset
-GET/DELETE      /_requests  what arrived; forget it
-POST /_down {"seconds": 5}  refuse connections, for good without `seconds` (then `/_up`, at the port of the neighbours)
+GET/DELETE      /_requests  list the received requests; clear the list
+POST /_down {"seconds": 5}  refuse connections, without `seconds` until `/_up` (on the port of the other services)
 POST /_jobs/{id}/requeue | end {"state", "exit_code"} | show_as {"state"} | hold {"held"} | age {"seconds"}
 """
 
@@ -26,7 +26,7 @@ _SOON = 0.1
 
 
 def routes(facility: FacilityState, down: Callable[[float | None], None], up: Callable[[], None]) -> list[Route]:
-    """The endpoints, for both ports."""
+    """Return the routes of these endpoints, for both ports."""
 
     async def faults(request: Request) -> Response:
         if request.method == "POST":

@@ -1,6 +1,6 @@
 """A stand-in for GitLab and its runner. It calls a custom executor as gitlab-runner does and returns the job's result.
 
-It imports nothing of Crestline, so it tests any custom executor. Its versions differ in the quoting of scripts, the
+It does not import Crestline, so it can test any custom executor. Its versions differ in the quoting of scripts, the
 names of stages, and the stages after a cancelled job (see `runner.py` and `scripts.py`).
 
     from crestline.testing.gitlab_runner import Build, CiJob, Custom, GitLab

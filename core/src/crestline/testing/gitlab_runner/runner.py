@@ -66,7 +66,7 @@ class Build:
         self._temporary = ""
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    # control of the job in tests
+    # Control of the job in tests.
 
     def __enter__(self) -> Build:
         self._thread.start()
@@ -156,7 +156,7 @@ class Build:
         """Names of the calls, in order."""
         return [call.stage for call in self.calls]
 
-    # stages of the job
+    # Stages of the job.
 
     def _run(self) -> None:
         try:
@@ -296,7 +296,7 @@ class Build:
         if self._try(stage, script) is not None:
             self._executor.write(f"WARNING: {stage} failed\n".encode())
 
-    # calls of the executor
+    # Calls of the executor.
 
     def _stage(self, stage: str, script: bytes, *, until: threading.Event | None = None) -> None:
         folder = tempfile.mkdtemp(prefix="script", dir=self._temporary)

@@ -134,7 +134,7 @@ class Facility:
             return self._begin_task(name, request)
         raise ProblemError(501, f"{name} is not implemented")
 
-    # endpoints of the status group
+    # Endpoints of the status group.
 
     def _get_facility(self, version: int, request: Request) -> tuple[int, Any]:
         return 200, {
@@ -155,7 +155,7 @@ class Facility:
         offset, limit = int(request.query.get("offset", "0")), int(request.query.get("limit", "100"))
         return 200, found[offset : offset + limit]
 
-    # endpoints of the compute group
+    # Endpoints of the compute group.
 
     def _launch_job(self, version: int, request: Request) -> tuple[int, Any]:
         spec = request.body
@@ -248,7 +248,7 @@ class Facility:
             raise ProblemError(400, f"Job {job.id} has already ended")
         return 204, None
 
-    # endpoints of the filesystem group
+    # Endpoints of the filesystem group.
 
     def _begin_task(self, name: str, request: Request) -> tuple[int, Any]:
         if name in self.deviations.lacks:

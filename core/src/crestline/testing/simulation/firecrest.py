@@ -119,7 +119,7 @@ class SimulatedFirecrest:
             rows = [row for row in rows if row["name"] in names]
         return ok({"jobs": rows})
 
-    # rows of the accounting, followed by those of the queue
+    # Rows of the accounting, followed by those of the queue.
 
     def _rows(self, jobs: list[SimulatedJob], time: float) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
