@@ -145,7 +145,7 @@ def test_wide_names_and_narrow_terminals(crestline: Command) -> None:
 
 def test_wait_with_a_limit(crestline: Command) -> None:
     job_id = _submit(crestline, "sleep 600")
-    assert "goes on" in crestline.refused("wait", job_id, "--timeout", "1s", code=75)
+    assert "job continues" in crestline.refused("wait", job_id, "--timeout", "1s", code=75)
     crestline("cancel", job_id)
 
 

@@ -103,7 +103,7 @@ class FirecrestJobScheduler(SlurmJobScheduler):  # type: ignore[misc]
     def submit(self, job: FirecrestJob) -> None:
         run = self._run
         if self._options.pack is not None and run.scheduler_type() == "pbs":
-            raise JobSchedulerError("'pack' batch on systems with Slurm, and this one has PBS: leave it out")
+            raise JobSchedulerError("'pack' works on systems with Slurm, but this one has PBS: leave it out")
         job._tracked = tracked = _tracked_job(job, run, self._options.fetch)
         job._jobid = f"firecrest-{sum(1 for _ in run.tracked_jobs) + 1}"  # until it has a real one
         job._submit_time = time.time()
