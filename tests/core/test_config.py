@@ -59,7 +59,7 @@ def test_default(file: Path) -> None:
     with pytest.raises(ConfigError):
         find_site()
     write(file, TWO)
-    with pytest.raises(ConfigError, match="which site"):
+    with pytest.raises(ConfigError, match="No default site"):
         find_site()
     write(file, 'default = "my lab"\n' + TWO)
     assert find_site()[0].name == "my lab"

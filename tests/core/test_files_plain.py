@@ -283,7 +283,7 @@ async def test_a_cut_download_goes_on_where_it_stood(
     size = 12 * 1024 * 1024
     (remote / "f").write_bytes(content(size))
     with relay_to(plain.neighbours_url) as relay:
-        monkeypatch.setattr(plain._world.store, "base_url", relay.url)
+        monkeypatch.setattr(plain._facility.store, "base_url", relay.url)
         relay.cuts_down += [5 * 1024 * 1024, 3 * 1024 * 1024]
         await download(connection.files, f"{remote}/f", tmp_path / "f")
         assert not relay.cuts_down
@@ -297,7 +297,7 @@ async def test_a_later_call_goes_on_with_the_part_that_is_there(
     size = 12 * 1024 * 1024
     (remote / "f").write_bytes(content(size))
     with relay_to(plain.neighbours_url) as relay:
-        monkeypatch.setattr(plain._world.store, "base_url", relay.url)
+        monkeypatch.setattr(plain._facility.store, "base_url", relay.url)
         relay.cuts_down += [9 * 1024 * 1024]
         plain.faults.fail(403, path="/s3/", method="GET", skip=1, count=3)  # as when the URL expires meanwhile
         with pytest.raises(TransferError):
@@ -346,7 +346,7 @@ async def test_no_credentials_reach_the_store(
 ) -> None:
     (tmp_path / "f").write_bytes(bytes(LIMIT + 1))
     with relay_to(plain.neighbours_url) as relay:
-        monkeypatch.setattr(plain._world.store, "base_url", relay.url)
+        monkeypatch.setattr(plain._facility.store, "base_url", relay.url)
         await upload(connection.files, tmp_path / "f", f"{remote}/f")
         await download(connection.files, f"{remote}/f", tmp_path / "g")
         for verb in (b"PUT", b"POST", b"GET"):

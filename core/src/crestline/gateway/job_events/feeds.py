@@ -116,14 +116,15 @@ class Feed:
 
     def __init__(self, scheduler: Scheduler, user: str) -> None:
         self.used = clock.monotonic()
-        self.watchers: set[Watcher] = set()
+        # Dictionaries in place of sets: their order is the same in every process.
+        self.watchers: dict[Watcher, None] = {}
         self._scheduler = scheduler
         self._user = user
         self._epoch = secrets.token_hex(6)
         self._version = 0
         self._last_states: dict[str, _Known] = {}
-        self._by_id: dict[str, set[Watcher]] = {}
-        self._unfiltered_watchers: set[Watcher] = set()
+        self._by_id: dict[str, dict[Watcher, None]] = {}
+        self._unfiltered_watchers: dict[Watcher, None] = {}
         self._outage: bytes | None = None
         self._beaten = -math.inf
         self._task: asyncio.Task[None] | None = None
@@ -146,11 +147,11 @@ class Feed:
             )
         seen = self._version_of(after)
         jobs = await self._ask(watcher.ids, watcher.ids is None)
-        self.watchers.add(watcher)
+        self.watchers[watcher] = None
         if watcher.ids is None:
-            self._unfiltered_watchers.add(watcher)
+            self._unfiltered_watchers[watcher] = None
         for each in watcher.ids or ():
-            self._by_id.setdefault(each, set()).add(watcher)
+            self._by_id.setdefault(each, {})[watcher] = None
         await self._update(jobs)
         for job_id, known in self._last_states.items():
             if known.version > seen and self._concerns(watcher, job_id):
@@ -164,11 +165,11 @@ class Feed:
 
     def unsubscribe(self, watcher: Watcher) -> None:
         self.used = clock.monotonic()
-        self.watchers.discard(watcher)
-        self._unfiltered_watchers.discard(watcher)
+        self.watchers.pop(watcher, None)
+        self._unfiltered_watchers.pop(watcher, None)
         for each in watcher.ids or ():
             if (others := self._by_id.get(each)) is not None:
-                others.discard(watcher)
+                others.pop(watcher, None)
                 if not others:
                     del self._by_id[each]
 
@@ -207,8 +208,8 @@ class Feed:
 
     async def _publish_list(self, since: float) -> None:
         """Publish the changes of a list fetched after `since` (monotonic seconds)."""
-        ids = {each for each in self._by_id if not self._is_over(each)}
-        before = set(self._last_states)
+        ids = [each for each in self._by_id if not self._is_over(each)]
+        before = list(self._last_states)
         try:
             jobs = await self._ask(ids, bool(self._unfiltered_watchers), since)
         except CrestlineError as error:
@@ -240,9 +241,9 @@ class Feed:
             jobs += await self._scheduler.jobs(self._user, JobQuery(window=_WINDOW, since=since))
         return jobs
 
-    async def _update(self, jobs: Sequence[JobInfo]) -> set[str]:
+    async def _update(self, jobs: Sequence[JobInfo]) -> dict[str, None]:
         """Store the jobs, notify the watchers of changes, and return the ids of changed jobs."""
-        changed = set()
+        changed: dict[str, None] = {}
         async with self._learning:  # one list at a time, so that an older list does not overwrite a newer one
             async for some in slices(jobs):
                 for job in some:
@@ -251,7 +252,7 @@ class Feed:
                     if known is None or known.mark != new:
                         self._version += 1
                         self._last_states[job.job_id] = _Known(job, new, self._version, self._epoch)
-                        changed.add(job.job_id)
+                        changed[job.job_id] = None
         for each in changed:
             await self._notify(each)
         return changed
@@ -263,9 +264,10 @@ class Feed:
         async for watcher in cooperative.each(concerned, _SLICE):
             watcher.notify(job_id)
 
-    async def _notify_missing(self, before: set[str], jobs: Iterable[JobInfo]) -> None:
+    async def _notify_missing(self, before: Iterable[str], jobs: Iterable[JobInfo]) -> None:
         """Report jobs that the scheduler no longer lists. The watcher must look up those that had not ended."""
-        for job_id in before - {job.job_id for job in jobs}:
+        listed = {job.job_id for job in jobs}
+        for job_id in [each for each in before if each not in listed]:
             known = self._last_states[job_id]
             if known.ended and (job_id in self._by_id or parent(job_id) in self._by_id):
                 continue  # kept for watchers that reconnect; the scheduler is not asked again
