@@ -102,7 +102,7 @@ def test_a_job_that_could_not_be_started_says_so(make_job: Callable[..., Any]) -
     has_ended.set()
     seen = CrestlineJob(job_id="7", state=JobState.FAILED, exit_code=0, signal=53)
     job._tracked = SimpleNamespace(job=seen, ended=has_ended, stage_dir=None, pack=None, error="", submitted_at=0.0)
-    job.scheduler._look(job)
+    job.scheduler._update_job(job)
     assert "could not be started. Check that its working directory" in str(job.exception)
 
 

@@ -94,7 +94,7 @@ def found_files(text: str) -> list[str]:
     system = hook.get_conn.return_value.__enter__.return_value
     system.name, system.glob.return_value = "s", [f"/r/{text}"]
     with mock.patch.object(type(sensor), "hook", hook):
-        return of_operator(sensor, lambda it: it.look())
+        return of_operator(sensor, lambda it: it.poll_once())
 
 
 def unreadable_output(text: str) -> list[str]:
