@@ -61,7 +61,7 @@ def check(case: Case, gateway: RunningGateway, token: str, ids: dict[str, str]) 
 
 @each_operation(OLDER)
 def test_v1_with_unknown_ids(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
-    check_operation(operation, lambda case: check(case, fuzzed, token, {}), examples=5)
+    check_operation(operation, lambda case: check(case, fuzzed, token, {}), examples=20)
 
 
 @each_operation(OLDER)
@@ -71,7 +71,7 @@ def test_v1_with_real_ids(operation: APIOperation, fuzzed: RunningGateway, token
 
 @each_operation(NEWER)
 def test_v2_with_unknown_ids(operation: APIOperation, fuzzed: RunningGateway, token: str) -> None:
-    check_operation(operation, lambda case: check(case, fuzzed, token, {}), examples=5)
+    check_operation(operation, lambda case: check(case, fuzzed, token, {}), examples=20)
 
 
 @each_operation(NEWER)
