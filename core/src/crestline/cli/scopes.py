@@ -13,7 +13,7 @@ _ALL = ", ".join(sorted(SCOPES))
 
 
 def read_scopes(words: list[str] | None) -> list[Scope] | None:
-    """Return the scopes with these names, or None if there are no names.
+    """Return the scopes with these names, or None without names.
 
     Raises:
         UsageError: unknown scope.

@@ -12,8 +12,7 @@ class PathGuard:
     """The file systems of one system, as text: for any host, and without access to a file system.
 
     Each host decides where links of a path lead when it opens the path: this machine in `hosts.local.beneath`, a
-    machine
-    behind SSH by the user's own permissions.
+    machine behind SSH by the user's own permissions.
     """
 
     def __init__(self, system: str, roots: Iterable[str]) -> None:

@@ -109,8 +109,7 @@ async def provide_system(request: GatewayRequest, caller: NamedDependency[Princi
     """Return the dependency `system`, from the path parameter `system_name`.
 
     It depends on `caller` so that it runs afterwards. Litestar runs independent dependencies in a task each, which
-    would
-    cost more than the rest of a status request.
+    would cost more than the rest of a status request.
 
     Raises:
         SystemNotFoundError: unknown system.

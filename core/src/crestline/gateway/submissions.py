@@ -48,8 +48,7 @@ class Submissions:
     """Submissions to one system.
 
     A key is stored before the job is sent to the scheduler, and the job id after that. So a crash in between leaves a
-    key
-    without an id. The scheduler, which stores the key with the job, then shows whether the job exists. Of several
+    key without an id. The scheduler, which stores the key with the job, then shows whether the job exists. Of several
     replicas, the one that stored the key works on it until it is done or dead.
     """
 

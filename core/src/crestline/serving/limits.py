@@ -59,8 +59,7 @@ def inherited_descriptor_limit() -> int | None:
     """Return the soft limit for programs that this process starts: the one before `raise_descriptor_limit`.
 
     None if it was not raised. Programs that use select(2) fail above 1,024, and Slurm passes the limit of its commands
-    on to
-    jobs.
+    on to jobs.
     """
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _started_with[0] if _started_with and _started_with[0] != soft else None

@@ -1,8 +1,7 @@
 """Tar archives from a peer that may be hostile, read member by member within limits.
 
 Limits are checked before memory is used: a few KiB of gzip can announce a name of 512 MiB, and a few KiB of xz can
-become
-gigabytes.
+become gigabytes.
 """
 
 from __future__ import annotations

@@ -17,8 +17,7 @@ def gateway_url(connection: Connection) -> str:
     """Return the URL, built as Airflow's HTTP connections do it.
 
     Host is the whole URL, or the URL without its scheme if that is in Schema. Port applies if the host has none. A
-    connection
-    given as a URI (`firecrest://https://id:secret@gateway:8443/firecrest/v2`) has the path in Schema.
+    connection given as a URI (`firecrest://https://id:secret@gateway:8443/firecrest/v2`) has the path in Schema.
 
     Raises:
         ConfigError: the parts contradict each other, or are not the URL of a gateway.

@@ -48,8 +48,7 @@ class FirecRESTDecoratedOperator(DecoratedOperator, FirecRESTSubmitOperator):
     Only the function's source is sent, so it must import and define everything that it needs. On the system it needs
     Python
     3.6 or newer with these modules. The nodes need no network. The task log shows the function's output, and the
-    traceback of
-    an exception.
+    traceback of an exception.
 
     Example::
 

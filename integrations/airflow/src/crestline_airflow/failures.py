@@ -160,10 +160,8 @@ if HAS_POLICIES:
         """Decides which failures are retried within the task's `retries`; the default of FirecRESTSubmitOperator.
 
         A job that its site ended (node failure, boot failure, preemption) is retried soon. A job that ran out of memory
-        or time
-        is retried only if the next attempt can request more. A refused identity, request or configuration fails the
-        task
-        immediately. Everything else is retried as Airflow does it.
+        or time is retried only if the next attempt can request more. A refused identity, request or configuration fails
+        the task immediately. Everything else is retried as Airflow does it.
 
         Example::
 

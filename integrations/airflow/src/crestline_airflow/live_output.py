@@ -61,7 +61,7 @@ class LiveOutput:
     """Follows the output of one job. Its position is stored in an XCom, so that another triggerer can continue.
 
     Args:
-        ti: the task instance, or None if there are no XComs (`dag.test()`).
+        ti: the task instance, or None without XComs (`dag.test()`).
         is_new: whether no other triggerer can have logged any of the output yet.
     """
 

@@ -111,7 +111,7 @@ class FirecRESTJobTrigger(FirecRESTTrigger):
     async def _is_the_tasks_job(self) -> bool:
         """Whether the task instance still waits for this job: SQLite reuses the ids of deleted triggers.
 
-        False in `dag.test()`, where there is no task instance to end.
+        False in `dag.test()`, which has no task instance to end.
         """
         if self.task_instance is None:
             return False

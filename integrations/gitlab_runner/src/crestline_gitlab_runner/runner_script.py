@@ -2,8 +2,7 @@
 
 The runner passes each stage as a bash script. From the stages that run on the runner's machine, this module reads the
 calls of the runner's own helper (artifacts and caches) and the address of the repository. It unquotes words in the
-three
-ways in which runners quote them, and expands nothing.
+three ways in which runners quote them, and expands nothing.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 They can read the system's programs and libraries and the given files, and write into one directory. They cannot access
 other files of the machine, other processes or capabilities, and have a network only if they need one. Bubblewrap does
 this, or util-linux's `unshare` with a user namespace if Bubblewrap is not installed. Both require that the kernel
-allows
-user namespaces, or that the runner is root.
+allows user namespaces, or that the runner is root.
 """
 
 from __future__ import annotations

@@ -340,8 +340,8 @@ class FirecRESTSpawner(SpawnerOptions, Spawner):
         """Return the server's URL, which the hub requests when it finds the server after its own restart.
 
         A start that was in progress continues as one: with its page, its progress, its time limit and its Stop button.
-        An error
-        here would end the hub. Therefore a lost server gets a URL at which no server listens, and the hub ends it.
+        An error here would end the hub. Therefore a lost server gets a URL at which no server listens, and the hub ends
+        it.
         """
         if not self.attempt:
             return str(self.server.url)

@@ -34,8 +34,7 @@ def scan(stage_dir: StageDir, own_files: frozenset[str], stage_dirs: StageDirs) 
     """Return what has changed in a stage directory since both sides had the same content.
 
     Links that leave it are followed, because their targets exist only on this machine, unless they lead to another
-    stage
-    directory, or to a path that this machine does not have and the system may have.
+    stage directory, or to a path that this machine does not have and the system may have.
     """
     found = Inputs()
     _walk(stage_dir.local, "", found, own_files, stage_dirs)

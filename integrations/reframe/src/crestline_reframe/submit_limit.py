@@ -16,8 +16,7 @@ class SubmitLimit:
     """Admits jobs as long as the scheduler accepts them; after a refusal, as many as it had accepted.
 
     From time to time it tries one more, at growing intervals, because other jobs of the user may have ended. Of the
-    waiting
-    jobs, those for idle nodes come first, so that the run spreads over the nodes to which tests are pinned.
+    waiting jobs, those for idle nodes come first, so that the run spreads over the nodes to which tests are pinned.
     """
 
     def __init__(self, min_interval: float = _MIN_INTERVAL, max_interval: float = _MAX_INTERVAL) -> None:

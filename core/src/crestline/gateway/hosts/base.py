@@ -113,8 +113,7 @@ class Files(abc.ABC):
     """The files of one machine as one user sees them.
 
     Hosts check paths, and no other layer does: each method refuses a path outside the system's file systems. Paths
-    never
-    reach a shell. Methods raise the errors of `crestline.model`, with the texts that FirecREST's clients match:
+    never reach a shell. Methods raise the errors of `crestline.model`, with the texts that FirecREST's clients match:
     `FileMissingError` ("... No such file or directory"), `PermissionDeniedError` ("... Permission denied"),
     `InvalidRequestError` ("... File exists", "... Not a directory").
     """

@@ -59,8 +59,7 @@ class TokenVerifier:
     """Verifies signature, algorithm, issuer, audience and lifetime of a JWT and returns its identity.
 
     The content of a verified token is cached, because a client sends the same one many times: until it expires, or the
-    keys
-    of its issuer change, because the key that signed it may have been withdrawn.
+    keys of its issuer change, because the key that signed it may have been withdrawn.
     """
 
     def __init__(

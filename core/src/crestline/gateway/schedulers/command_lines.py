@@ -134,8 +134,7 @@ def combine(lines: Sequence[CommandLine], timeout: float) -> tuple[CommandLine, 
     """Combine command lines into one that runs them in turn, and return it with the mark that `outcomes` needs.
 
     The input of each is part of the program, which travels by standard input, so other users cannot see it. If one of
-    them
-    runs into its time limit, the remaining ones do not run.
+    them runs into its time limit, the remaining ones do not run.
 
     Args:
         lines: the command lines.

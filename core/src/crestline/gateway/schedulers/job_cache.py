@@ -191,8 +191,7 @@ class JobCache:
     """The jobs that one identity can see.
 
     The queue is the source for every job that it lists. Accounting is the source for jobs that have left the queue. It
-    is
-    asked once per job, for many jobs in one call. Ended jobs never change, so the cache keeps them.
+    is asked once per job, for many jobs in one call. Ended jobs never change, so the cache keeps them.
 
     The longer the queue, the older its list can be. If a caller needs a newer one, because it has just submitted or
     cancelled a job, the cache queries only the jobs in question.

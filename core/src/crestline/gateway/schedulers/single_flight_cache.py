@@ -29,18 +29,15 @@ class SingleFlightCache(Generic[T]):
     A caller waits for the fetch if the value is too old, with two exceptions while the value is younger than
     `max_stale`:
     if fetches are costly or the last one failed, callers get the older value immediately, and the next fetch runs in
-    the
-    background. Without such a value, a caller gets the failure immediately while the next attempt runs. So an
-    unresponsive
-    scheduler delays only the first caller, and the first success ends the outage.
+    the background. Without such a value, a caller gets the failure immediately while the next attempt runs. So an
+    unresponsive scheduler delays only the first caller, and the first success ends the outage.
 
     Args:
         fetch: returns the value.
         max_age: seconds for which a value is fresh, counted from the start of its fetch.
         max_stale: seconds for which an older value is served while a newer one is late; 0: never.
         pause: seconds between the starts of two fetches, by the value. Fetches are costly if that exceeds `max_age` and
-            a
-            second. The time between two costly fetches is also at least the duration of one.
+            a second. The time between two costly fetches is also at least the duration of one.
     """
 
     def __init__(

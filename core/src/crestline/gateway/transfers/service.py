@@ -57,8 +57,7 @@ class TransferService:
     """Uploads and downloads by signed URLs, and file operations in the background.
 
     Every transfer has an id that can be queried like a job's, and logs in the user's default directory with the texts
-    of
-    FirecREST's jobs.
+    of FirecREST's jobs.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ _LONGEST_WORK = 30.0
 
 
 class EndlessWaitError(RuntimeError):
-    """Every task waits, and there is no timer left."""
+    """Every task waits, and no timer is left."""
 
 
 class TimeLimitError(RuntimeError):

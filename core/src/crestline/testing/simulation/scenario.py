@@ -35,7 +35,7 @@ class Scenario(abc.ABC):
 
     Attributes:
         cluster, firecrest: the facility.
-        calm_at: seconds after which there are no more faults.
+        calm_at: seconds after which no more faults occur.
         ends, bounds: invariants.
 
     Args:

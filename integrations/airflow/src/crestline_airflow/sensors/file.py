@@ -19,8 +19,7 @@ class FirecRESTFileSensor(FirecRESTBaseSensor):
     """Waits until a file or directory exists.
 
     Another program may still be writing it then. Files that this package uploads to a Crestline gateway appear when
-    they are
-    complete. The XCom is the list of matching paths.
+    they are complete. The XCom is the list of matching paths.
 
     Example::
 

@@ -1,8 +1,7 @@
 """Warns the user in JupyterLab that the job's time limit is near, by an extension in one small generated file.
 
 JupyterLab loads the extensions in `labextensions` of `JUPYTER_PATH`. This one needs only the page's own modules.
-Programs
-find the end, in seconds since the epoch, in `CRESTLINE_SESSION_END`. Needs only Python 3.9.
+Programs find the end, in seconds since the epoch, in `CRESTLINE_SESSION_END`. Needs only Python 3.9.
 """
 
 from __future__ import annotations

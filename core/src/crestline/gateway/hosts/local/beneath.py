@@ -3,8 +3,7 @@
 A path is resolved and opened in one step, relative to descriptors of directories. Therefore it has no effect if another
 process replaces a directory or file meanwhile: only this module follows links, and only to served targets.
 `openat2(2)` does this in the kernel (Linux 5.6). If the kernel lacks it, or a link leads from one tree into another,
-the
-module walks the path name by name and opens each with `O_NOFOLLOW`.
+the module walks the path name by name and opens each with `O_NOFOLLOW`.
 """
 
 from __future__ import annotations

@@ -31,8 +31,7 @@ async def run(
     """See `Commands.run`.
 
     A program that is not installed ends with exit status 127, as in a shell. The input is a file and not a pipe,
-    because a
-    program may end before it has read any of it, and uvloop raises RuntimeError if a pipe has no reader.
+    because a program may end before it has read any of it, and uvloop raises RuntimeError if a pipe has no reader.
     """
     stdin: int | IO[bytes] = asyncio.subprocess.DEVNULL
     if input is not None:

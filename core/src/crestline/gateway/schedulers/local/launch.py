@@ -149,8 +149,7 @@ def _command(interpreter: list[str], script: Path, commands: Path) -> list[str]:
     """Return the command line that runs a script.
 
     A login shell (`#!/bin/bash -l`) sets PATH again in /etc/profile. Therefore `commands` is added to PATH after that,
-    and
-    the shell then reads the script itself, so that `$0` and line numbers do not change.
+    and the shell then reads the script itself, so that `$0` and line numbers do not change.
     """
     words = " ".join(interpreter).split()
     shell = next((number for number, word in enumerate(words) if posixpath.basename(word) in _SHELLS), None)

@@ -119,8 +119,8 @@ def schedule(
     """Start jobs in order as far as they fit, and reserve their allocations on the cluster.
 
     A job that does not fit closes the nodes of its partition for all later jobs, so that none of them overtakes it on
-    nodes
-    that it may need. It starts at the latest when these nodes are empty. Once all nodes are closed, the search ends.
+    nodes that it may need. It starts at the latest when these nodes are empty. Once all nodes are closed, the search
+    ends.
 
     Args:
         cluster: the nodes.
@@ -129,8 +129,7 @@ def schedule(
 
     Returns:
         allocations by job id for the jobs that start, and reasons (`Resources`, `Priority`, `JobArrayTaskLimit`) by job
-        id
-        for the examined jobs that wait.
+        id for the examined jobs that wait.
     """
     running = Counter(at_work)
     started: dict[int, Allocation] = {}

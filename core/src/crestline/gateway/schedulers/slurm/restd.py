@@ -135,8 +135,7 @@ class Slurmrestd:
         """Cancel a job, an array or a task. A job that has ended does not change.
 
         Slurm 24.11 answers 200 to a cancellation that it refused. v0.0.42 has the refusal in `status`. v0.0.40 and
-        v0.0.41 do
-        not report it, so the job is looked up afterwards.
+        v0.0.41 do not report it, so the job is looked up afterwards.
 
         Raises:
             PermissionDeniedError: the job belongs to another user.
