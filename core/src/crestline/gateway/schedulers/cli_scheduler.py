@@ -223,7 +223,7 @@ class CommandScheduler(Scheduler, Generic[SiteT]):
         return jobs
 
     async def _find_own(self, user: str, job_id: str) -> list[JobInfo]:
-        """As `_known`, and raise an error if the job belongs to another user."""
+        """As `_find_listed`, and raise an error if the job belongs to another user."""
         jobs = await self._find_listed(user, job_id)
         _require_owner(jobs, user, job_id)
         return jobs

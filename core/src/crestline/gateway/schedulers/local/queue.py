@@ -102,7 +102,7 @@ class Cluster:
         self._count(allocation, 1)
 
     def release(self, allocation: Allocation) -> None:
-        """Undo `take`."""
+        """Undo `reserve`."""
         self._count(allocation, -1)
 
     def _count(self, allocation: Allocation, sign: int) -> None:

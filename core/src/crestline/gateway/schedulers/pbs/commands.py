@@ -41,7 +41,7 @@ class PbsCommands(Programs):
         time_limit: TimeLimit | None = None,
         max_output: int = MAX_ANSWER,
     ) -> Completed:
-        """Run a read-only program as `look` does, and raise an error if PBS does not respond.
+        """Run a read-only program as `run_query` does, and raise an error if PBS does not respond.
 
         qstat fails if one of many jobs is unknown, so the caller checks the exit status.
 

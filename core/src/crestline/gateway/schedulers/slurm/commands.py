@@ -58,7 +58,7 @@ class SlurmCommands(Programs):
         time_limit: TimeLimit | None = None,
         max_output: int = MAX_ANSWER,
     ) -> bytes:
-        """Return the output of a read-only program; see `look`.
+        """Return the output of a read-only program; see `run_query`.
 
         Raises:
             GatewayUnavailableError: the program did not end in time, or failed through no fault of the caller.
